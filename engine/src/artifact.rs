@@ -153,6 +153,17 @@ impl ArtifactStore {
         self.path(artifact).is_some_and(|path| path.is_file())
     }
 
+    /// Makes a file young again, so that no sweep takes it; false when it is not there. Blocking.
+    #[must_use]
+    pub fn renew(&self, artifact: &Artifact) -> bool {
+        let renewed = || {
+            let _lock = self.lock(Lock::Shared)?;
+            let path = self.path(artifact).ok_or(io::ErrorKind::NotFound)?;
+            std::fs::File::options().append(true).open(path)?.set_modified(SystemTime::now())
+        };
+        renewed().is_ok()
+    }
+
     /// Deletes files older than `min_age` that `is_needed` does not claim. Blocking.
     ///
     /// `is_needed` gets a batch of digests and returns those somebody names. It

@@ -4,11 +4,36 @@
 //!
 //! - [`id`], [`time`]: words and the clock;
 //! - [`workflow`], [`retry`]: what a definition says;
-//! - [`task`], [`artifact`], [`registry`]: what a step's code sees.
+//! - [`run`], [`transition`]: what a run is, and every decision about it;
+//! - [`task`], [`artifact`], [`registry`]: what a step's code sees;
+//! - [`library`]: the definitions a process knows;
+//! - [`store`]: the truth, in SQL; `transport`: the doorbell;
+//! - [`worker`]: a process that does the work;
+//! - [`engine`]: the only door.
 
 pub mod artifact;
+pub mod config;
+pub mod engine;
+pub mod error;
 pub mod id;
+pub mod library;
 pub mod registry;
 pub mod retry;
+pub mod run;
+pub mod store;
 pub mod task;
 pub mod time;
+pub mod transition;
+mod transport;
+pub mod worker;
+pub mod workflow;
+
+pub use config::{EngineConfig, WorkerConfig};
+pub use engine::{Engine, Submission, Submitted};
+pub use error::EngineError;
+pub use library::Library;
+pub use registry::Registry;
+pub use run::{RunState, TaskState};
+pub use store::{Durability, RunAction, RunFilter};
+pub use task::{Task, TaskContext, TaskError};
+pub use worker::Worker;

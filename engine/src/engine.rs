@@ -1,0 +1,399 @@
+//! The only public door: submit, steer and read runs.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::artifact::{Artifact, ArtifactStore, Swept};
+use crate::config::{EngineConfig, WorkerConfig};
+use crate::error::EngineError;
+use crate::id::RunId;
+use crate::library::Library;
+use crate::run::{Event, NewRun, RunOptions, RunState};
+use crate::store::{
+    Answer, ArtifactView, AttemptView, LogView, Op, RunAction, RunFilter, RunView, Store, SweepCounts, TaskView,
+};
+use crate::task::Progress;
+use crate::worker::{Shared, Worker, concurrency_key, sweep};
+use crate::workflow::plan::{Plan, StepIndex};
+
+/// How often to look at a run that another process may be working on.
+const FOREIGN_POLL: Duration = Duration::from_millis(200);
+
+/// Durable workflows over one data directory. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    /// Kept so that it ends with the last engine.
+    _handlers: Arc<HandlerRuntime>,
+}
+
+/// Threads for the tasks' own code, apart from ours.
+#[derive(Debug)]
+struct HandlerRuntime(Option<tokio::runtime::Runtime>);
+
+impl HandlerRuntime {
+    fn start() -> std::io::Result<Self> {
+        let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("aquatint-task")
+            .enable_all()
+            .build()
+            .map(|runtime| Self(Some(runtime)))
+    }
+}
+
+impl Drop for HandlerRuntime {
+    fn drop(&mut self) {
+        // A handler that never yields must not keep the process from ending.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What to run, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Submission {
+    /// The workflow's name.
+    pub workflow: String,
+    /// Its inputs, a JSON object; defaults are filled in.
+    pub inputs: Value,
+    /// A second submit with the same key gives the first run back.
+    pub idempotency_key: Option<String>,
+    /// Added to each step's priority; higher goes first.
+    pub priority: i64,
+    /// Ignore the step cache.
+    pub no_cache: bool,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+}
+
+impl Submission {
+    /// A workflow with its inputs, and otherwise the defaults.
+    pub fn new(workflow: impl Into<String>, inputs: Value) -> Self {
+        Self { workflow: workflow.into(), inputs, ..Self::default() }
+    }
+}
+
+/// An accepted run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Submitted {
+    /// Its id.
+    pub run: RunId,
+    /// False when an idempotency key gave back a run submitted earlier.
+    pub is_new: bool,
+}
+
+/// What [`Engine::check`] looked at and found wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// Broken promises of the database, one sentence each.
+    pub broken: Vec<String>,
+    /// Files that a run refers to and that are not there.
+    pub missing: Vec<String>,
+}
+
+impl CheckReport {
+    /// Whether all is well.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.broken.is_empty() && self.missing.is_empty()
+    }
+}
+
+impl Engine {
+    /// Opens a data directory, making it as needed.
+    ///
+    /// # Errors
+    /// A sentence that says what is in the way and what mends it.
+    pub async fn open(config: EngineConfig, library: Library) -> Result<Self, EngineError> {
+        let folder = |what: &str, error: &std::io::Error| EngineError::Folder {
+            path: config.data_dir.join(what),
+            reason: error.to_string(),
+        };
+        let artifacts =
+            ArtifactStore::open(&config.data_dir.join("artifacts")).map_err(|e| folder("artifacts", &e))?;
+        let store = Store::open(&config.data_dir.join("aquatint.db"), config.durability, config.clock.clone()).await?;
+        let handlers = HandlerRuntime::start().map_err(|e| folder("", &e))?;
+        let handle = handlers.0.as_ref().expect("just started").handle().clone();
+        let shared = Shared {
+            store,
+            library: Arc::new(library),
+            artifacts,
+            config,
+            handlers: handle,
+            scopes: Default::default(),
+        };
+        Ok(Self { shared: Arc::new(shared), _handlers: Arc::new(handlers) })
+    }
+
+    /// Begins to serve queues in this process.
+    ///
+    /// # Errors
+    /// When the worker cannot be registered.
+    pub async fn start_worker(&self, config: WorkerConfig) -> Result<Worker, EngineError> {
+        Ok(Worker::start(Arc::clone(&self.shared), config).await?)
+    }
+
+    /// The definitions and tasks this engine knows.
+    #[must_use]
+    pub fn library(&self) -> &Library {
+        &self.shared.library
+    }
+
+    /// Accepts a run: when this returns, it is durable.
+    ///
+    /// # Errors
+    /// Unknown workflow, refused inputs, a key used for another request, or a store error.
+    pub async fn submit(&self, submission: Submission) -> Result<Submitted, EngineError> {
+        let new = self.prepare(submission)?;
+        match self.shared.store.write(Op::Submit(Box::new(new))).await? {
+            Answer::Submitted { run, is_new } => Ok(Submitted { run, is_new }),
+            other => unreachable!("submit is answered by Submitted, not {other:?}"),
+        }
+    }
+
+    /// Everything about a submit that needs no store.
+    fn prepare(&self, submission: Submission) -> Result<NewRun, EngineError> {
+        let definition = self.shared.library.get(&submission.workflow)?;
+        let given = if submission.inputs.is_null() { Value::Object(serde_json::Map::new()) } else { submission.inputs };
+        let inputs = definition
+            .plan
+            .inputs
+            .check(given)
+            .map_err(|problems| EngineError::Inputs { workflow: submission.workflow.clone(), problems })?;
+        let concurrency_key = concurrency_key(&definition.plan, &inputs).map_err(|error| EngineError::ConcurrencyKey {
+            workflow: submission.workflow,
+            reason: error.message,
+        })?;
+        Ok(NewRun {
+            id: RunId::new(self.shared.config.clock.now()),
+            plan: Arc::clone(&definition.plan),
+            spec: Arc::clone(&definition.spec),
+            inputs: Arc::new(inputs),
+            options: RunOptions {
+                idempotency_key: submission.idempotency_key,
+                priority: submission.priority,
+                no_cache: submission.no_cache,
+                tags: submission.tags,
+                concurrency_key,
+                ..RunOptions::default()
+            },
+        })
+    }
+
+    /// Cancels, pauses, resumes or retries a run; returns its state afterwards.
+    ///
+    /// # Errors
+    /// An unknown run, or a state that does not allow it.
+    pub async fn act(&self, run: RunId, action: RunAction) -> Result<RunState, EngineError> {
+        match self.shared.store.write(Op::Act(run, action)).await? {
+            Answer::Acted(result) => Ok(result?),
+            other => unreachable!("an action is answered by Acted, not {other:?}"),
+        }
+    }
+
+    /// Forgets a finished run; its files go with the next sweep, unless another run refers to them.
+    ///
+    /// # Errors
+    /// An unknown run, or one that has not ended.
+    pub async fn delete(&self, run: RunId) -> Result<(), EngineError> {
+        self.shared.store.write(Op::Delete(run)).await?;
+        Ok(())
+    }
+
+    /// Waits until a run has ended, whoever works on it.
+    ///
+    /// # Errors
+    /// An unknown run, or a store error.
+    pub async fn wait(&self, run: RunId) -> Result<RunView, EngineError> {
+        let mut changes = self.shared.store.watch(run);
+        loop {
+            changes.borrow_and_update();
+            if self.shared.store.run_state(run).await?.is_terminal() {
+                return Ok(self.shared.store.run(run).await?);
+            }
+            let _ = tokio::time::timeout(FOREIGN_POLL, changes.changed()).await;
+        }
+    }
+
+    /// Waits until something about a run may have changed.
+    pub async fn changed(&self, run: RunId) {
+        let mut changes = self.shared.store.watch(run);
+        let _ = tokio::time::timeout(FOREIGN_POLL, changes.changed()).await;
+    }
+
+    /// A run as it is now.
+    ///
+    /// # Errors
+    /// An unknown run, or a store error.
+    pub async fn run(&self, run: RunId) -> Result<RunView, EngineError> {
+        Ok(self.shared.store.run(run).await?)
+    }
+
+    /// Runs, newest first.
+    ///
+    /// # Errors
+    /// A store error.
+    pub async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunView>, EngineError> {
+        Ok(self.shared.store.list_runs(filter).await?)
+    }
+
+    /// How many runs there are in each state.
+    ///
+    /// # Errors
+    /// A store error.
+    pub async fn counts(&self) -> Result<Vec<(RunState, u64)>, EngineError> {
+        Ok(self.shared.store.counts().await?)
+    }
+
+    /// The run a person means: an id, the beginning of one, or `@latest`.
+    ///
+    /// # Errors
+    /// When no run, or more than one, is meant.
+    pub async fn find(&self, what: &str) -> Result<RunId, EngineError> {
+        if what == "@latest" {
+            return self.shared.store.latest_run().await?.ok_or(EngineError::NoRuns);
+        }
+        let prefix = what.to_ascii_lowercase();
+        let is_prefix = prefix.len() >= 4 && prefix.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        let found = if is_prefix { self.shared.store.runs_like(&prefix).await? } else { Vec::new() };
+        match found.as_slice() {
+            [run] => Ok(*run),
+            [] => Err(EngineError::NoSuchRun { what: what.to_owned() }),
+            [..] => Err(EngineError::Ambiguous { what: what.to_owned() }),
+        }
+    }
+
+    /// The plan a run is pinned to.
+    ///
+    /// # Errors
+    /// An unknown run, or a store error.
+    pub async fn plan(&self, run: RunId) -> Result<Arc<Plan>, EngineError> {
+        Ok(self.shared.store.plan_of(run).await?)
+    }
+
+    /// The steps of a run, and on request the items of mapped steps.
+    ///
+    /// # Errors
+    /// An unknown run, or a store error.
+    pub async fn tasks(&self, run: RunId, with_items: bool) -> Result<Vec<TaskView>, EngineError> {
+        Ok(self.shared.store.tasks(run, with_items).await?)
+    }
+
+    /// The attempts of a run that have ended, 1,000 at most.
+    ///
+    /// # Errors
+    /// An unknown run, or a store error.
+    pub async fn attempts(&self, run: RunId) -> Result<Vec<AttemptView>, EngineError> {
+        Ok(self.shared.store.attempts(run).await?)
+    }
+
+    /// The log lines of a run, oldest first.
+    ///
+    /// # Errors
+    /// An unknown run, or a store error.
+    pub async fn logs(&self, run: RunId) -> Result<Vec<LogView>, EngineError> {
+        Ok(self.shared.store.logs(run).await?)
+    }
+
+    /// The files a run stored, oldest first.
+    ///
+    /// # Errors
+    /// An unknown run, or a store error.
+    pub async fn artifacts(&self, run: RunId) -> Result<Vec<ArtifactView>, EngineError> {
+        Ok(self.shared.store.artifacts(run).await?)
+    }
+
+    /// Where an artifact's bytes lie.
+    #[must_use]
+    pub fn artifact_path(&self, artifact: &Artifact) -> Option<std::path::PathBuf> {
+        self.shared.artifacts.path(artifact)
+    }
+
+    /// The run's events after number `seq`, oldest first; 1,000 commits' worth at most.
+    ///
+    /// # Errors
+    /// A store error.
+    pub async fn events(&self, run: RunId, seq: i64) -> Result<Vec<Event>, EngineError> {
+        Ok(self.shared.store.events_after(run, seq).await?)
+    }
+
+    /// What the running attempts of a run last said: step, item (or −1), progress.
+    ///
+    /// # Errors
+    /// A store error.
+    pub async fn progress(&self, run: RunId) -> Result<Vec<(StepIndex, i32, Progress)>, EngineError> {
+        Ok(self.shared.store.progress(run).await?)
+    }
+
+    /// Finds what nobody looks after any more, once; workers do so all the time.
+    ///
+    /// # Errors
+    /// A store error.
+    pub async fn sweep(&self) -> Result<SweepCounts, EngineError> {
+        Ok(sweep(&self.shared.store, &self.shared.config).await?)
+    }
+
+    /// Deletes expired runs, files nobody refers to that are older than
+    /// `min_age`, and scratch folders that old.
+    ///
+    /// # Errors
+    /// A store error, or a folder that cannot be read.
+    pub async fn clean(&self, min_age: Duration) -> Result<Swept, EngineError> {
+        let store = &self.shared.store;
+        for run in store.expired_runs(self.shared.config.clock.now()).await? {
+            store.write(Op::Delete(run)).await?;
+        }
+        let (artifacts, store) = (self.shared.artifacts.clone(), store.clone());
+        let runtime = tokio::runtime::Handle::current();
+        let scratch = self.shared.config.data_dir.join("scratch");
+        let swept = tokio::task::spawn_blocking(move || {
+            remove_old_folders(&scratch, min_age)?;
+            artifacts.sweep(min_age, |digests| -> Result<HashSet<String>, EngineError> {
+                Ok(runtime.block_on(store.needed(digests))?)
+            })
+        })
+        .await;
+        swept.map_err(|_| EngineError::NoRuns)?
+    }
+
+    /// Recounts everything: promises of the database, and files that should be there.
+    ///
+    /// # Errors
+    /// A store error.
+    pub async fn check(&self) -> Result<CheckReport, EngineError> {
+        let broken = self.shared.store.check().await?;
+        let referenced = self.shared.store.referenced().await?;
+        let artifacts = self.shared.artifacts.clone();
+        let missing = tokio::task::spawn_blocking(move || {
+            let gone = referenced.iter().filter(|a| !artifacts.contains(a));
+            gone.map(|a| format!("artifact {} (`{}`) is missing", a.digest, a.name)).collect()
+        });
+        Ok(CheckReport { broken, missing: missing.await.unwrap_or_default() })
+    }
+
+    /// Finishes what is being written and closes the database. Stop workers first.
+    pub async fn close(&self) {
+        self.shared.store.close().await;
+    }
+}
+
+fn remove_old_folders(root: &Path, min_age: Duration) -> Result<(), EngineError> {
+    let Ok(listing) = std::fs::read_dir(root) else { return Ok(()) };
+    for folder in listing {
+        let folder = folder?;
+        let age = folder.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if age >= min_age {
+            std::fs::remove_dir_all(folder.path())?;
+        }
+    }
+    Ok(())
+}

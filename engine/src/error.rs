@@ -1,0 +1,82 @@
+//! What the engine's door refuses, and how it says so.
+
+use std::path::PathBuf;
+
+use crate::library::LibraryError;
+use crate::store::StoreError;
+use crate::transition::TransitionError;
+use crate::workflow::InputProblem;
+
+/// Why the engine did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The definition is unknown or has mistakes.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    /// The inputs do not fit the workflow.
+    #[error("`{workflow}` refuses its inputs:{}", list(.problems))]
+    Inputs {
+        /// The workflow.
+        workflow: String,
+        /// What is wrong, each with its place.
+        problems: Vec<InputProblem>,
+    },
+    /// The `concurrency.key` expression has no value for these inputs.
+    #[error("`{workflow}`: concurrency.key: {reason}")]
+    ConcurrencyKey {
+        /// The workflow.
+        workflow: String,
+        /// Why.
+        reason: String,
+    },
+    /// The run's state does not allow it.
+    #[error(transparent)]
+    Refused(#[from] TransitionError),
+    /// No run of that name.
+    #[error("no run `{what}`; `aquatint runs` lists them, and @latest means the newest")]
+    NoSuchRun {
+        /// What was given.
+        what: String,
+    },
+    /// Several runs of that name.
+    #[error("`{what}` fits more than one run; give more of its id")]
+    Ambiguous {
+        /// What was given.
+        what: String,
+    },
+    /// There are no runs at all.
+    #[error("there are no runs yet")]
+    NoRuns,
+    /// A folder cannot be used.
+    #[error("cannot use the folder {}: {reason}; choose another data directory (AQUATINT_DATA_DIR)", .path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A file cannot be read or removed.
+    #[error("file error: {0}")]
+    File(String),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<std::io::Error> for EngineError {
+    fn from(error: std::io::Error) -> Self {
+        Self::File(error.to_string())
+    }
+}
+
+fn list(problems: &[InputProblem]) -> String {
+    problems
+        .iter()
+        .map(|p| {
+            let place = if p.pointer.is_empty() { String::new() } else { format!("{}: ", p.pointer) };
+            let help = p.help.as_ref().map_or(String::new(), |h| format!(" ({h})"));
+            format!("\n  {place}{}{help}", p.message)
+        })
+        .collect()
+}

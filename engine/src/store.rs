@@ -1,0 +1,127 @@
+//! The truth: everything that must survive, in SQL.
+//!
+//! Writes go through one writer that shares commits ([`writer`]); reads have a
+//! pool of their own and never wait for a write. Nothing above this module
+//! knows that there is a database.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `open` | connecting, migrating, refusing what cannot be served |
+//! | `writer` | the queue of requests, and how many share one commit |
+//! | `commit` | one transaction: load, decide, save, perform |
+//! | `claim`, `act`, `upkeep` | the rest of what a transaction can do |
+//! | `read` | questions |
+//! | `rows`, `sql` | how rows travel, and every statement |
+
+mod act;
+mod claim;
+mod commit;
+mod error;
+mod notifier;
+mod op;
+mod open;
+mod plans;
+mod read;
+mod rows;
+mod sql;
+mod upkeep;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+pub use error::StoreError;
+pub use op::{RunAction, SweepCounts};
+pub use open::Durability;
+pub use read::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
+
+pub(crate) use claim::{Claim, Demand, Granted, Halt, Held, Lane};
+pub(crate) use op::{Answer, AttemptReport, Op, WorkerRow};
+pub(crate) use plans::Plans;
+
+use crate::id::RunId;
+use crate::time::Clock;
+use notifier::Notifier;
+use writer::{Message, Request, Writer};
+
+/// The store. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    outbox: mpsc::UnboundedSender<Message>,
+    readers: SqlitePool,
+    plans: Plans,
+    notifier: Arc<Notifier>,
+}
+
+impl Store {
+    /// Opens the database file, making and migrating it as needed, and starts the writer.
+    pub(crate) async fn open(path: &Path, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
+        let (conn, readers) = open::connect(path, durability).await?;
+        let (outbox, inbox) = mpsc::unbounded_channel();
+        let plans = Plans::default();
+        let notifier = Arc::new(Notifier::default());
+        let writer = Writer {
+            conn,
+            inbox,
+            plans: plans.clone(),
+            clock,
+            notifier: Arc::clone(&notifier),
+            demand: None,
+            wake_at: None,
+            data_version: 0,
+        };
+        tokio::spawn(writer.run());
+        Ok(Self { outbox, readers, plans, notifier })
+    }
+
+    /// Asks the writer, and waits until the answer is durable.
+    pub(crate) async fn write(&self, op: Op) -> Result<Answer, StoreError> {
+        self.write_freeing(op, None).await
+    }
+
+    /// [`Store::write`], giving a slot back with it.
+    pub(crate) async fn write_freeing(&self, op: Op, permit: Option<OwnedSemaphorePermit>) -> Result<Answer, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Box::new(Request { op, permit, reply });
+        self.outbox.send(Message::Request(request)).map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Asks the writer without waiting: for what may be lost with the process.
+    pub(crate) fn post(&self, op: Op) {
+        let (reply, _) = oneshot::channel();
+        let _ = self.outbox.send(Message::Request(Box::new(Request { op, permit: None, reply })));
+    }
+
+    /// From now on, claim for this worker whenever it has free slots.
+    pub(crate) fn serve(&self, demand: Arc<Demand>) {
+        let _ = self.outbox.send(Message::Serve(demand));
+        self.ring();
+    }
+
+    /// Something may have become claimable, or a slot free.
+    pub(crate) fn ring(&self) {
+        let _ = self.outbox.send(Message::Ring);
+    }
+
+    /// Changes whenever the run does: a hint to look again.
+    pub(crate) fn watch(&self, run: RunId) -> tokio::sync::watch::Receiver<u64> {
+        self.notifier.watch(run)
+    }
+
+    pub(crate) fn plans(&self) -> &Plans {
+        &self.plans
+    }
+
+    /// Finishes what is queued and closes the database.
+    pub(crate) async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.outbox.send(Message::Close(done)).is_ok() {
+            let _ = closed.await;
+        }
+        self.readers.close().await;
+    }
+}

@@ -1,0 +1,92 @@
+//! What can be asked of the writer, and what it answers.
+
+use crate::id::{QueueName, RunId, WorkerId};
+use crate::run::{RunState, TaskKey};
+use crate::task::{LogLine, Progress};
+use crate::time::Timestamp;
+use crate::transition::{Settlement, TransitionError};
+
+/// A change to the store.
+#[derive(Debug)]
+pub(crate) enum Op {
+    /// Accept a run.
+    Submit(Box<crate::run::NewRun>),
+    /// Take an attempt's report.
+    Settle(Box<Settlement>),
+    /// Do something to a run.
+    Act(RunId, RunAction),
+    /// Remember what an attempt says before it ends.
+    Report(AttemptReport),
+    /// A worker process begins.
+    Register(WorkerRow),
+    /// A worker is alive, and believes to hold these.
+    Heartbeat { worker: WorkerId, lease_until: Timestamp, holds: Vec<(TaskKey, i64)> },
+    /// A worker process ends in good order.
+    Retire(WorkerId),
+    /// Find what nobody looks after any more; `dead` are workers known to be gone.
+    Sweep { grace_ms: i64, dead: Vec<WorkerId> },
+    /// Forget a finished run and all that belongs to it.
+    Delete(RunId),
+}
+
+/// What people do to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RunAction {
+    /// End it now.
+    Cancel,
+    /// Start no further step.
+    Pause,
+    /// Start steps again.
+    Resume,
+    /// Try the failed steps again.
+    Retry,
+}
+
+/// A worker process, as registered.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkerRow {
+    pub(crate) id: WorkerId,
+    pub(crate) host: String,
+    pub(crate) pid: u32,
+    pub(crate) queues: Vec<(QueueName, u32)>,
+    pub(crate) lease_until: Timestamp,
+}
+
+/// What an attempt says before it ends.
+#[derive(Debug, Clone)]
+pub(crate) struct AttemptReport {
+    pub(crate) key: TaskKey,
+    pub(crate) attempt: i64,
+    pub(crate) token: i64,
+    pub(crate) progress: Option<Progress>,
+    pub(crate) logs: Vec<(i64, Timestamp, LogLine)>,
+}
+
+/// What the writer answers.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The run, and whether it is a new one.
+    Submitted { run: RunId, is_new: bool },
+    /// Whether the report counted.
+    Settled(Result<(), TransitionError>),
+    /// The run's state after the action.
+    Acted(Result<RunState, TransitionError>),
+    /// Whether the worker is still known as live, and which tasks are no longer its own.
+    Beat { is_live: bool, lost: Vec<TaskKey> },
+    /// Attempts given up, workers declared lost, runs whose time was up.
+    Swept(SweepCounts),
+    /// It is done.
+    Done,
+}
+
+/// What a sweep found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SweepCounts {
+    /// Workers declared lost.
+    pub workers: u64,
+    /// Attempts given up.
+    pub attempts: u64,
+    /// Runs that took too long.
+    pub runs: u64,
+}

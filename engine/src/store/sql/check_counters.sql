@@ -1,0 +1,44 @@
+-- What must never be: one line per broken promise.
+select 'run ' || r.id || ': open is ' || r.open || ', a recount says ' || n.open
+from runs r
+join (
+    select run_id, sum(item = -1 and state not in ('succeeded', 'failed', 'skipped', 'cancelled')) as open,
+        sum(item = -1 and state = 'blocked' and pending = 1) as maybe_last
+    from task_runs group by run_id
+) n on n.run_id = r.id
+where r.open <> n.open and not (r.state in ('pending', 'running') and r.open = n.open - 1 and n.maybe_last > 0)
+union all
+select 'run ' || id || ': has ended as ' || state || ' with ' || open || ' open steps' from runs
+where state in ('succeeded', 'failed', 'cancelled') and open <> 0
+union all
+select 'run ' || id || ': nothing is open, but it has not ended' from runs
+where state in ('pending', 'running') and open = 0
+union all
+select 'task ' || t.run_id || '/' || t.step || '/' || t.item || ': is ' || t.state || ' in a run that is ' || r.state
+from task_runs t join runs r on r.id = t.run_id
+where r.state in ('succeeded', 'failed', 'cancelled')
+    and t.state not in ('succeeded', 'failed', 'skipped', 'cancelled')
+union all
+select 'task ' || run_id || '/' || step || '/' || item || ': succeeded ' || count(*) || ' times'
+from attempts where outcome = 'succeeded' group by run_id, step, item having count(*) > 1
+    and not exists (select 1 from runs r where r.id = run_id and r.generation > 0)
+union all
+select 'step ' || g.run_id || '/' || g.step || ': open is ' || g.open || ', a recount says ' || n.open
+from task_runs g join (
+    select run_id, step, sum(state not in ('succeeded', 'failed', 'skipped', 'cancelled')) as open
+    from task_runs where item >= 0 group by run_id, step
+) n on n.run_id = g.run_id and n.step = g.step
+where g.item = -1 and g.state = 'running' and g.open <> n.open
+union all
+select 'run ' || run_id || ': events are numbered up to ' || max(seq) || ', its counter says ' || r.ev_seq
+from events e join runs r on r.id = e.run_id group by run_id having max(seq) <> r.ev_seq
+union all
+select 'task ' || t.run_id || '/' || t.step || '/' || t.item || ': succeeded without a recorded attempt'
+from task_runs t
+where t.state = 'succeeded' and t.total = 0 and t.child_run is null and t.attempt > 0
+    and not exists (
+        select 1 from attempts a
+        where a.run_id = t.run_id and a.step = t.step and a.item = t.item and a.outcome = 'succeeded'
+    )
+    and t.output is not null
+limit 1000

@@ -1,0 +1,248 @@
+//! The one writer: many decisions, one commit.
+//!
+//! Callers send an [`Op`] and wait. The writer takes whatever has gathered
+//! while the last commit was under way and does it all in one transaction
+//! ("natural batching": no timer, so an idle system answers at once and a busy
+//! one shares each disk flush among hundreds). Its futures are never cancelled:
+//! a caller that gives up only stops listening.
+//!
+//! When a transaction fails, the batch is halved and each half tried alone, so
+//! that one poisonous request fails by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use super::claim::{Demand, Granted};
+use super::commit::{After, Commit};
+use super::notifier::Notifier;
+use super::op::{Answer, Op};
+use super::plans::Plans;
+use super::{StoreError, sql};
+use crate::time::{Clock, Timestamp};
+
+/// Requests in one commit at most.
+const MAX_BATCH: usize = 512;
+
+/// How often to look whether another process has written.
+const FOREIGN_POLL: Duration = Duration::from_millis(100);
+
+pub(super) struct Request {
+    pub(super) op: Op,
+    /// The slot that becomes free with this request.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+    pub(super) reply: oneshot::Sender<Result<Answer, StoreError>>,
+}
+
+pub(super) enum Message {
+    Request(Box<Request>),
+    /// From now on, claim for this worker whenever it has free slots.
+    Serve(Arc<Demand>),
+    /// Something may have become claimable.
+    Ring,
+    /// Finish what is queued, and close.
+    Close(oneshot::Sender<()>),
+}
+
+pub(super) struct Writer {
+    pub(super) conn: SqliteConnection,
+    pub(super) inbox: mpsc::UnboundedReceiver<Message>,
+    pub(super) plans: Plans,
+    pub(super) clock: Clock,
+    pub(super) notifier: Arc<Notifier>,
+    pub(super) demand: Option<Arc<Demand>>,
+    /// When the next task that waits for its back-off will be due, as far as this process knows.
+    pub(super) wake_at: Option<Timestamp>,
+    pub(super) data_version: i64,
+}
+
+impl Writer {
+    pub(super) async fn run(mut self) {
+        let mut batch = Vec::new();
+        loop {
+            let mut closing = None;
+            let mut tick = false;
+            match tokio::time::timeout(self.nap(), self.inbox.recv()).await {
+                Ok(Some(message)) => self.accept(message, &mut batch, &mut closing),
+                Ok(None) => return self.close(None).await,
+                Err(_) => tick = true,
+            }
+            while batch.len() < MAX_BATCH
+                && closing.is_none()
+                && let Ok(message) = self.inbox.try_recv()
+            {
+                self.accept(message, &mut batch, &mut closing);
+            }
+            if tick && !self.must_tick().await {
+                continue;
+            }
+            let requests = std::mem::take(&mut batch);
+            self.flush(requests).await;
+            if let Some(done) = closing {
+                return self.close(Some(done)).await;
+            }
+        }
+    }
+
+    fn accept(&mut self, message: Message, batch: &mut Vec<Request>, closing: &mut Option<oneshot::Sender<()>>) {
+        match message {
+            Message::Request(request) => batch.push(*request),
+            Message::Serve(demand) => {
+                self.demand = Some(demand);
+                // What an earlier process sent into its back-off is for us to wake.
+                self.wake_at = Some(self.clock.now());
+            }
+            Message::Ring => self.ring_all(),
+            Message::Close(done) => *closing = Some(done),
+        }
+    }
+
+    fn ring_all(&self) {
+        if let Some(demand) = &self.demand {
+            demand.ring_all();
+        }
+    }
+
+    /// How long to wait for a request before looking around.
+    fn nap(&self) -> Duration {
+        if self.demand.is_none() {
+            return Duration::from_secs(3600);
+        }
+        let due = self.wake_at.map_or(FOREIGN_POLL, |at| {
+            Duration::from_millis(u64::try_from(at.since_ms(self.clock.now())).unwrap_or(0))
+        });
+        due.min(FOREIGN_POLL)
+    }
+
+    /// Whether anything outside our own requests asks for a look: a due retry, or another process.
+    async fn must_tick(&mut self) -> bool {
+        let due = self.wake_at.is_some_and(|at| at <= self.clock.now());
+        let version = sqlx::query_scalar::<_, i64>(sql::DATA_VERSION).fetch_one(&mut self.conn).await;
+        let foreign = match version {
+            Ok(version) => std::mem::replace(&mut self.data_version, version) != version,
+            Err(error) => {
+                tracing::warn!(%error, "cannot look for other processes' work; trying again");
+                false
+            }
+        };
+        if foreign {
+            self.ring_all();
+            self.notifier.foreign();
+        }
+        due || foreign
+    }
+
+    async fn flush(&mut self, mut requests: Vec<Request>) {
+        // A slot is free once its attempt is over, whatever becomes of the report.
+        for request in &mut requests {
+            request.permit = None;
+        }
+        let (ops, replies): (Vec<_>, Vec<_>) = requests.into_iter().map(|r| (r.op, r.reply)).unzip();
+        let mut answers: Vec<Option<Result<Answer, StoreError>>> = ops.iter().map(|_| None).collect();
+        // Halves still to be tried; a plain stack, since async functions do not recurse cheaply.
+        let mut ranges = vec![0..ops.len()];
+        while let Some(range) = ranges.pop() {
+            match self.commit(&ops[range.clone()]).await {
+                Ok(done) => {
+                    for (slot, answer) in answers[range].iter_mut().zip(done) {
+                        *slot = Some(answer);
+                    }
+                }
+                Err(error) if range.len() <= 1 || error.is_passing() => {
+                    if range.is_empty() {
+                        tracing::warn!(%error, "could not claim work; trying again");
+                    }
+                    for slot in &mut answers[range] {
+                        *slot = Some(Err(error.clone()));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, requests = range.len(), "a batch failed; trying it in halves");
+                    let middle = range.start + range.len() / 2;
+                    ranges.push(middle..range.end);
+                    ranges.push(range.start..middle);
+                }
+            }
+        }
+        for (reply, answer) in replies.into_iter().zip(answers) {
+            // A caller that no longer listens has given up on the answer, not on the deed.
+            let _ = reply.send(answer.expect("every request lies in exactly one range"));
+        }
+    }
+
+    /// One transaction: all of `ops`, then claims for whoever has free slots.
+    async fn commit(&mut self, ops: &[Op]) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
+        let now = self.clock.now();
+        sqlx::query(sql::BEGIN).execute(&mut self.conn).await?;
+        let mut commit = Commit {
+            conn: &mut self.conn,
+            plans: &self.plans,
+            now,
+            after: After::default(),
+        };
+        let result = async {
+            let answers = commit.apply(ops).await?;
+            if self.wake_at.is_some_and(|at| at <= now) || ops.is_empty() {
+                commit.promote_due().await?;
+            }
+            let claimed = match &self.demand {
+                Some(demand) => commit.claim(demand).await?,
+                None => Vec::new(),
+            };
+            Ok::<_, StoreError>((answers, claimed))
+        }
+        .await;
+        let after = std::mem::take(&mut commit.after);
+        let result = match result {
+            Ok(done) => match sqlx::query(sql::COMMIT).execute(&mut self.conn).await {
+                Ok(_) => Ok(done),
+                Err(error) => Err(error.into()),
+            },
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok((answers, claimed)) => {
+                self.announce(after, claimed);
+                Ok(answers)
+            }
+            Err(error) => {
+                // SQLite may have rolled back by itself; then this says so, and that is fine.
+                let _ = sqlx::query(sql::ROLLBACK).execute(&mut self.conn).await;
+                self.ring_all();
+                Err(error)
+            }
+        }
+    }
+
+    /// What the world may know once it is true.
+    fn announce(&mut self, after: After, claimed: Vec<(usize, Granted)>) {
+        let now = self.clock.now();
+        if after.promoted || self.wake_at.is_some_and(|at| at <= now) {
+            self.wake_at = after.next_due;
+        }
+        if let Some(at) = after.wake_at {
+            self.wake_at = Some(self.wake_at.map_or(at, |known| known.min(at)));
+        }
+        if let Some(demand) = &self.demand {
+            for (lane, granted) in claimed {
+                demand.grant(lane, granted);
+            }
+            for stop in after.stops {
+                demand.stop(stop);
+            }
+        }
+        self.notifier.touched(after.touched);
+    }
+
+    async fn close(self, done: Option<oneshot::Sender<()>>) {
+        use sqlx::Connection as _;
+        if let Err(error) = self.conn.close().await {
+            tracing::warn!(%error, "closing the database");
+        }
+        if let Some(done) = done {
+            let _ = done.send(());
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! A worker process: queues, slots, a lease it renews, and an end in good order.
+//!
+//! ```text
+//!   store ──claims for free slots──▶ lane (one a queue) ──apalis──▶ attempt ──settle──▶ store
+//!     ▲                                                                │
+//!     └───────────── heartbeat: "alive, and I hold these" ◀────────────┘
+//! ```
+//!
+//! Invariants:
+//! - an attempt is entered in [`Held`](crate::store) before anybody can be told of it, so a cancel never misses it;
+//! - a worker that cannot renew its lease stops its own work before others may begin it again;
+//! - shutting down settles or releases every attempt; what is left is a crash, and leases cover that.
+
+mod attempt;
+mod scope;
+
+pub(crate) use attempt::concurrency_key;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::artifact::ArtifactStore;
+use crate::config::{EngineConfig, WorkerConfig};
+use crate::id::{QueueName, WorkerId};
+use crate::library::Library;
+use crate::store::{Answer, Demand, Granted, Lane, Op, Store, StoreError, WorkerRow};
+use crate::transport::local;
+use crate::workflow::plan::CONTROL_QUEUE;
+
+/// Slots for the engine's own small work.
+const CONTROL_SLOTS: u32 = 8;
+
+/// What every attempt of a process shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) library: Arc<Library>,
+    pub(crate) artifacts: ArtifactStore,
+    pub(crate) config: EngineConfig,
+    /// Handlers run apart from the engine's own loops: one that blocks a thread blocks no heartbeat.
+    pub(crate) handlers: tokio::runtime::Handle,
+    pub(crate) scopes: scope::Cache,
+}
+
+/// A running worker. Dropping it without [`Worker::stop`] is a crash, which leases repair.
+#[derive(Debug)]
+pub struct Worker {
+    shared: Arc<Shared>,
+    demand: Arc<Demand>,
+    shutdown_grace: Duration,
+    stopping: CancellationToken,
+    loops: Vec<JoinHandle<()>>,
+    lease_file: Option<LeaseFile>,
+}
+
+/// A file this process keeps locked while it lives: on the same machine, its
+/// death shows at once, without waiting for the lease.
+#[derive(Debug)]
+struct LeaseFile {
+    path: std::path::PathBuf,
+    _lock: std::fs::File,
+}
+
+impl LeaseFile {
+    fn hold(config: &EngineConfig, worker: WorkerId) -> std::io::Result<Self> {
+        let path = lease_path(config, worker);
+        std::fs::create_dir_all(path.parent().expect("a lease file has a folder"))?;
+        let lock = std::fs::File::create(&path)?;
+        lock.try_lock()?;
+        Ok(Self { path, _lock: lock })
+    }
+}
+
+impl Drop for LeaseFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn lease_path(config: &EngineConfig, worker: WorkerId) -> std::path::PathBuf {
+    config.data_dir.join("workers").join(format!("{worker}.lock"))
+}
+
+/// Whether a worker of this machine is certainly gone: it left its file unlocked.
+fn is_dead(config: &EngineConfig, worker: WorkerId) -> bool {
+    let path = lease_path(config, worker);
+    let Ok(file) = std::fs::File::open(&path) else {
+        // No file proves nothing: it may be about to be made. The lease will tell.
+        return false;
+    };
+    let dead = file.try_lock().is_ok();
+    if dead {
+        let _ = std::fs::remove_file(&path);
+    }
+    dead
+}
+
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+impl Worker {
+    /// Registers, and begins to serve.
+    pub(crate) async fn start(shared: Arc<Shared>, config: WorkerConfig) -> Result<Self, StoreError> {
+        let id = WorkerId::new(shared.config.clock.now());
+        let mut queues = config.queues.clone();
+        let control = QueueName::new(CONTROL_QUEUE).expect("the control queue's name is a name");
+        if !queues.iter().any(|(queue, _)| *queue == control) {
+            queues.push((control, CONTROL_SLOTS));
+        }
+        let lease_file = LeaseFile::hold(&shared.config, id)
+            .map_err(|error| tracing::warn!(%error, "no lease file: a crash of this worker will show only when its lease ends"))
+            .ok();
+        register(&shared, id, &queues).await?;
+
+        let mut lanes = Vec::with_capacity(queues.len());
+        let mut inboxes = Vec::with_capacity(queues.len());
+        for (queue, slots) in &queues {
+            let (tickets, inbox) = mpsc::unbounded_channel();
+            let slots = Arc::new(Semaphore::new(*slots as usize));
+            lanes.push(Lane::new(queue.clone(), slots, tickets));
+            inboxes.push((queue.clone(), inbox));
+        }
+        let demand = Arc::new(Demand::new(id, lanes));
+        let mut loops = Vec::new();
+        for (queue, inbox) in inboxes {
+            let shared = Arc::clone(&shared);
+            let held = Arc::clone(&demand.held);
+            let handle = move |ticket: Granted| {
+                // A task of its own: apalis polls all of a worker's handlers in one.
+                let running = tokio::spawn(attempt::run(Arc::clone(&shared), Arc::clone(&held), ticket));
+                async move {
+                    if let Err(error) = running.await {
+                        tracing::error!(%error, "an attempt's driver ended abnormally; its lease will show it");
+                    }
+                }
+            };
+            loops.push(tokio::spawn(local::serve(format!("{queue}-{id}"), inbox, handle)));
+        }
+        shared.store.serve(Arc::clone(&demand));
+
+        let stopping = CancellationToken::new();
+        loops.push(tokio::spawn(heartbeats(Arc::clone(&shared), Arc::clone(&demand), queues, stopping.clone())));
+        loops.push(tokio::spawn(sweeps(Arc::clone(&shared), stopping.clone())));
+        Ok(Self { shared, demand, shutdown_grace: config.shutdown_grace, stopping, loops, lease_file })
+    }
+
+    /// Stops in good order: no new claims; running attempts may finish within
+    /// the grace period; what still runs then is told, dropped, and given back
+    /// without counting against it.
+    pub async fn stop(mut self) {
+        self.demand.close();
+        let held = &self.demand.held;
+        if tokio::time::timeout(self.shutdown_grace, held.empty()).await.is_err() {
+            held.release_all();
+            let patience = self.shared.config.stop_grace + Duration::from_secs(5);
+            if tokio::time::timeout(patience, held.empty()).await.is_err() {
+                tracing::warn!("some attempts could not be given back; they will run again once the lease ends");
+            }
+        }
+        self.stopping.cancel();
+        let worker = self.demand.worker();
+        if let Err(error) = self.shared.store.write(Op::Retire(worker)).await {
+            tracing::warn!(%error, "could not sign off; the lease will end by itself");
+        }
+        for task in self.loops.drain(..) {
+            task.abort();
+        }
+        drop(self.lease_file.take());
+    }
+}
+
+async fn register(shared: &Shared, id: WorkerId, queues: &[(QueueName, u32)]) -> Result<(), StoreError> {
+    let row = WorkerRow {
+        id,
+        host: host(),
+        pid: std::process::id(),
+        queues: queues.to_vec(),
+        lease_until: shared.config.clock.now().after(shared.config.lease),
+    };
+    shared.store.write(Op::Register(row)).await.map(|_| ())
+}
+
+/// Renews the lease, learns what was taken away, and stops all work when it cannot renew.
+async fn heartbeats(shared: Arc<Shared>, demand: Arc<Demand>, queues: Vec<(QueueName, u32)>, stopping: CancellationToken) {
+    let lease = shared.config.lease;
+    let mut last_renewed = Instant::now();
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep(lease / 5) => {}
+        }
+        let asked = Instant::now();
+        let holds = demand.held.list();
+        let beat = Op::Heartbeat {
+            worker: demand.worker(),
+            lease_until: shared.config.clock.now().after(lease),
+            holds: holds.clone(),
+        };
+        // The store may hang as well as refuse: either way the lease runs out.
+        let answer = tokio::time::timeout(lease.saturating_sub(asked - last_renewed), shared.store.write(beat)).await;
+        match answer {
+            Ok(Ok(Answer::Beat { is_live: true, lost })) => {
+                last_renewed = asked;
+                let lost: Vec<_> = holds.into_iter().filter(|(key, _)| lost.contains(key)).collect();
+                demand.held.disown(&lost);
+            }
+            Ok(Ok(_)) => {
+                tracing::warn!(worker.id = %demand.worker(), "this worker was given up for lost; its work is dropped, and it starts anew");
+                demand.held.disown_all();
+                let id = WorkerId::new(shared.config.clock.now());
+                if register(&shared, id, &queues).await.is_ok() {
+                    demand.rename(id);
+                    last_renewed = Instant::now();
+                }
+            }
+            Ok(Err(StoreError::Closed)) => return,
+            Ok(Err(error)) => tracing::warn!(%error, "could not renew the lease; trying again"),
+            Err(_) => {}
+        }
+        if last_renewed.elapsed() >= lease {
+            tracing::error!("the lease could not be renewed in time: stopping this worker's own work, since others may begin it now");
+            demand.held.disown_all();
+        }
+    }
+}
+
+/// Looks after what nobody looks after, now and then.
+async fn sweeps(shared: Arc<Shared>, stopping: CancellationToken) {
+    let pause = shared.config.lease / 8;
+    // At once at first: what a crash left behind is why this process may have been started.
+    let mut wait = Duration::ZERO;
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        if let Err(error) = sweep(&shared.store, &shared.config).await {
+            tracing::warn!(%error, "a sweep failed; trying again");
+        }
+        // Spread over processes, so that they do not all sweep at the same moment.
+        wait = pause.mul_f64(0.75 + fastrand::f64() / 2.0);
+    }
+}
+
+/// One sweep: workers that are gone, attempts that are overdue, runs whose time is up.
+pub(crate) async fn sweep(store: &Store, config: &EngineConfig) -> Result<crate::store::SweepCounts, StoreError> {
+    let here = host();
+    let dead = store
+        .live_workers()
+        .await?
+        .into_iter()
+        .filter(|(id, host)| *host == here && is_dead(config, *id))
+        .map(|(id, _)| id)
+        .collect();
+    let grace_ms = i64::try_from((config.stop_grace * 2).as_millis()).unwrap_or(i64::MAX);
+    match store.write(Op::Sweep { grace_ms, dead }).await? {
+        Answer::Swept(counts) => Ok(counts),
+        _ => Ok(crate::store::SweepCounts::default()),
+    }
+}

@@ -1,0 +1,270 @@
+//! One attempt, told as a line of small steps:
+//! see what the expressions see → is it needed? → multiply it, hand it on, or run it → report.
+//!
+//! Whatever happens here ends in exactly one report, or in none when the task
+//! is no longer ours. Only a crash ends it otherwise, and leases cover that.
+
+mod cache;
+mod handler;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Shared, scope};
+use crate::id::RunId;
+use crate::run::{AttemptOutcome, NewRun, Parent, RunOptions, TaskKey};
+use crate::store::{Answer, Claim, Granted, Halt, Held, Op, StoreError};
+use crate::task::{MAX_OUTPUT_BYTES, Remedy, TaskError};
+use crate::transition::{Outcome, Proof, Settlement};
+use crate::workflow::expr::{ExprError, Scope};
+use crate::workflow::plan::{Action, PlanStep};
+
+/// Sub-workflows within sub-workflows at most.
+const MAX_DEPTH: i64 = 8;
+
+/// What an attempt came to.
+pub(super) struct Product {
+    outcome: Outcome,
+    artifacts: Vec<crate::artifact::Artifact>,
+    cache_key: Option<String>,
+}
+
+impl Product {
+    fn plain(outcome: Outcome) -> Self {
+        Self { outcome, artifacts: Vec::new(), cache_key: None }
+    }
+
+    fn failed(error: TaskError) -> Self {
+        Self::plain(Outcome::Failed { outcome: AttemptOutcome::Failed, error })
+    }
+}
+
+/// Runs a claimed task to its report.
+pub(super) async fn run(shared: Arc<Shared>, held: Arc<Held>, granted: Granted) {
+    let Granted { claim, permit, halt } = granted;
+    let (key, token) = (claim.key, claim.token);
+    let product = tokio::select! {
+        product = perform(&shared, &claim, &halt) => product,
+        // Handlers see to their own end; this is for what comes before and after them.
+        () = gone(&halt) => None,
+    };
+    if let Some(product) = product {
+        settle(&shared, &claim, &halt, product, permit).await;
+        held.leave(key, token);
+    } else {
+        held.leave(key, token);
+        // The slot is free, and no report will say so.
+        drop(permit);
+        shared.store.ring();
+    }
+}
+
+/// Resolves some time after a halt, as a last resort.
+async fn gone(halt: &Halt) {
+    halt.token.cancelled().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+}
+
+/// Everything up to the report; `None` when there is nobody to report to.
+async fn perform(shared: &Arc<Shared>, claim: &Claim, halt: &Halt) -> Option<Product> {
+    let step = &claim.plan.steps[claim.key.step as usize];
+    let scope = match scope::load(shared, claim, &step.references).await {
+        Ok(scope) => scope,
+        Err(error) => return Some(Product::failed(store_trouble(&error))),
+    };
+    let is_whole_map = step.map.is_some() && claim.key.item == TaskKey::WHOLE;
+    // A mapped step decides once, for all its items, unless the condition looks at the item.
+    let asks_item = step.when.as_ref().is_some_and(|w| w.references().item || w.references().index || w.references().matrix);
+    let is_mine_to_ask = step.map.is_none() || is_whole_map != asks_item;
+    if let Some(when) = step.when.as_ref().filter(|_| is_mine_to_ask) {
+        match when.holds(&scope) {
+            Ok(true) => {}
+            Ok(false) => return Some(Product::plain(Outcome::Skipped)),
+            Err(error) => return Some(Product::failed(bad_expression("when", &error))),
+        }
+    }
+    if is_whole_map {
+        let map = step.map.as_ref().expect("just asked");
+        return Some(match map.items(&scope) {
+            Ok(items) => Product::plain(Outcome::Mapped(items)),
+            Err(error) => Product::failed(bad_expression("foreach", &error)),
+        });
+    }
+    match &step.action {
+        Action::Outputs => {
+            Some(Product::plain(Outcome::Succeeded { output: "null".into(), cached: false }))
+        }
+        Action::Workflow(name) => Some(match child(shared, claim, step, name.as_str(), &scope) {
+            Ok(child) => Product::plain(Outcome::Delegated(Box::new(child))),
+            Err(error) => Product::failed(error),
+        }),
+        Action::Task(task) => {
+            let input = match step.with.evaluate(&scope) {
+                Ok(input) => input,
+                Err(error) => return Some(Product::failed(bad_expression("with", &error))),
+            };
+            let cache_key = step.cache.then(|| cache::key(shared, task, &input)).flatten();
+            if let Some(key) = &cache_key
+                && !claim.run.no_cache
+                && let Some(product) = cache::look_up(shared, key).await
+            {
+                return Some(product);
+            }
+            let mut product = handler::run(shared, claim, step, task, input, halt).await?;
+            product.cache_key = cache_key;
+            Some(product)
+        }
+    }
+}
+
+/// A run of another workflow, to do this step's work.
+fn child(shared: &Shared, claim: &Claim, step: &PlanStep, name: &str, scope: &Scope) -> Result<NewRun, TaskError> {
+    if claim.run.depth >= MAX_DEPTH {
+        return Err(TaskError::fatal("too_deep", format!("workflows run workflows {MAX_DEPTH} levels deep at most")));
+    }
+    let definition =
+        shared.library.get(name).map_err(|e| TaskError::fatal("unknown_workflow", e.to_string()))?;
+    let given = step.with.evaluate(scope).map_err(|e| bad_expression("with", &e))?;
+    let inputs = definition.plan.inputs.check(given).map_err(|problems| {
+        let list: Vec<String> = problems.iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect();
+        TaskError::fatal("invalid_input", format!("`{name}` refuses its inputs: {}", list.join("; ")))
+    })?;
+    let options = RunOptions {
+        priority: claim.run.priority,
+        no_cache: claim.run.no_cache,
+        parent: Some(Parent { task: claim.key, attempt: claim.attempt }),
+        depth: claim.run.depth + 1,
+        concurrency_key: concurrency_key(&definition.plan, &inputs)
+            .map_err(|e| bad_expression("concurrency.key", &e))?,
+        ..RunOptions::default()
+    };
+    Ok(NewRun {
+        id: RunId::new(shared.config.clock.now()),
+        plan: Arc::clone(&definition.plan),
+        spec: Arc::clone(&definition.spec),
+        inputs: Arc::new(inputs),
+        options,
+    })
+}
+
+/// The evaluated `concurrency.key` of a run with these inputs.
+pub(crate) fn concurrency_key(plan: &crate::workflow::plan::Plan, inputs: &Value) -> Result<Option<Arc<str>>, ExprError> {
+    let Some((template, _)) = &plan.concurrency else { return Ok(None) };
+    let key = template.evaluate(&Scope::new().inputs_from(inputs))?;
+    let key = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
+    Ok(Some(key.into()))
+}
+
+/// Delivers the report; waits out what passes, since the work is done and must not be lost.
+async fn settle(shared: &Shared, claim: &Claim, halt: &Halt, product: Product, permit: OwnedSemaphorePermit) {
+    let Product { outcome, artifacts, cache_key } = product;
+    let (outcome, run_output) = with_outputs(shared, claim, outcome).await;
+    let settlement = Settlement {
+        key: claim.key,
+        proof: Proof::Token(claim.token),
+        outcome,
+        artifacts,
+        run_output,
+        cache_key,
+    };
+    // Known before the successors can ask for it; of no use if the report is refused.
+    let mut remember = None;
+    if let Outcome::Succeeded { output, .. } = &settlement.outcome
+        && claim.key.item == TaskKey::WHOLE
+        && !claim.plan.steps[claim.key.step as usize].successors.is_empty()
+        && let Ok(value) = serde_json::from_str::<Value>(output)
+    {
+        remember = Some((value, output.len()));
+    }
+    let mut permit = Some(permit);
+    let mut wait = Duration::from_millis(50);
+    loop {
+        if let Some((value, bytes)) = remember.take() {
+            shared.scopes.remember(claim, value, bytes);
+        }
+        let op = Op::Settle(Box::new(settlement.clone()));
+        match shared.store.write_freeing(op, permit.take()).await {
+            Ok(Answer::Settled(Ok(()))) => return,
+            Ok(Answer::Settled(Err(late))) => {
+                tracing::warn!(run.id = %claim.key.run, attempt = claim.attempt, "{late}; dropped");
+                return;
+            }
+            Ok(_) | Err(StoreError::Closed) => return,
+            Err(error) if error.is_passing() && !halt.is_disowned() => {
+                tracing::warn!(run.id = %claim.key.run, %error, "a result could not be recorded yet; trying again");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(5));
+            }
+            Err(error) => {
+                // This result alone cannot be stored: that is a failure of the attempt.
+                tracing::error!(run.id = %claim.key.run, %error, "a result could not be recorded");
+                let failed = Settlement {
+                    outcome: Outcome::Failed {
+                        outcome: AttemptOutcome::Failed,
+                        error: TaskError::retryable("store", format!("its result could not be recorded: {error}")),
+                    },
+                    artifacts: Vec::new(),
+                    run_output: None,
+                    cache_key: None,
+                    ..settlement
+                };
+                let _ = shared.store.write(Op::Settle(Box::new(failed))).await;
+                return;
+            }
+        }
+    }
+}
+
+/// The run's outputs, when this is its last step: evaluated here, not in the commit.
+async fn with_outputs(shared: &Shared, claim: &Claim, outcome: Outcome) -> (Outcome, Option<Arc<str>>) {
+    let plan = &claim.plan;
+    let Some(template) = plan.outputs.as_ref().filter(|_| plan.sink == Some(claim.key.step)) else {
+        return (outcome, None);
+    };
+    let own = match &outcome {
+        Outcome::Succeeded { output, .. } => serde_json::from_str(output).unwrap_or(Value::Null),
+        Outcome::Skipped | Outcome::Failed { .. } => Value::Null,
+        Outcome::Mapped(_) | Outcome::Delegated(_) | Outcome::Released => return (outcome, None),
+    };
+    let name = plan.steps[claim.key.step as usize].name.clone();
+    let mut references = template.references().clone();
+    references.steps.remove(name.as_str());
+    let evaluated = match scope::load(shared, claim, &references).await {
+        Ok(scope) => {
+            let scope = scope.step(name.as_str(), crate::workflow::expr::Prepared::from(own));
+            template.evaluate(&scope).map_err(|e| bad_expression("outputs", &e))
+        }
+        Err(error) => Err(store_trouble(&error)),
+    };
+    let bounded = evaluated.and_then(|value| bounded(value.to_string(), "the run's outputs"));
+    match (bounded, &outcome) {
+        (Ok(text), _) => (outcome, Some(text)),
+        // The step failed anyway: its own reason is the one to tell.
+        (Err(_), Outcome::Failed { .. }) => (outcome, None),
+        (Err(error), _) => (Outcome::Failed { outcome: AttemptOutcome::Failed, error }, None),
+    }
+}
+
+/// Keeps what is stored inline small, and free of what databases cannot hold.
+fn bounded(json: String, what: &str) -> Result<Arc<str>, TaskError> {
+    if json.len() > MAX_OUTPUT_BYTES {
+        return Err(TaskError::fatal(
+            "output_too_large",
+            format!("{what} has {} bytes of JSON; {MAX_OUTPUT_BYTES} at most: store large results as artifacts (`ctx.save`)", json.len()),
+        ));
+    }
+    // A NUL character is legal JSON and no legal text in a database.
+    Ok(if json.contains("\\u0000") { json.replace("\\u0000", "\\ufffd").into() } else { json.into() })
+}
+
+fn bad_expression(place: &str, error: &ExprError) -> TaskError {
+    let help = error.help.as_ref().map_or(String::new(), |h| format!(" ({h})"));
+    TaskError { class: "expression".to_owned(), message: format!("{place}: {}{help}", error.message), remedy: Remedy::Fail }
+}
+
+fn store_trouble(error: &StoreError) -> TaskError {
+    TaskError::retryable("store", format!("what the step refers to could not be read: {error}"))
+}
