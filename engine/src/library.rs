@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::id::WorkflowName;
 use crate::registry::Registry;
 use crate::workflow::plan::Plan;
-use crate::workflow::{AnyCatalog, Catalog, Diagnostics, Source, TaskSignature, Workflow, WorkflowSignature};
+use crate::workflow::{AnyCatalog, Catalog, Diagnostics, Source, StepAction, TaskSignature, Workflow, WorkflowSignature};
 
 /// A definition ready to be run.
 #[derive(Debug)]
@@ -186,5 +186,12 @@ impl Catalog for Library {
 
 fn signature(workflow: &Workflow) -> WorkflowSignature<'_> {
     let inputs: Option<&Map<String, Value>> = Some(&workflow.inputs);
-    WorkflowSignature { inputs, runs: workflow.runs() }
+    let steps = workflow.steps.iter().chain(workflow.on_failure.as_deref());
+    let runs = steps
+        .filter_map(|step| match &step.action {
+            StepAction::Workflow(name) => Some(name.as_str()),
+            StepAction::Task(_) => None,
+        })
+        .collect();
+    WorkflowSignature { inputs, runs }
 }
