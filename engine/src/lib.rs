@@ -12,3 +12,4 @@ pub mod registry;
 pub mod retry;
 pub mod task;
 pub mod time;
+pub mod workflow;
