@@ -1,0 +1,568 @@
+//! One step, and the defaults it inherits.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::template::Around;
+use super::{Edge, Reader, place};
+use crate::id::{QueueName, StepName, TaskName, WorkflowName};
+use crate::retry::{Backoff, RetryPolicy};
+use crate::workflow::diagnostic::Span;
+use crate::workflow::source::{Data, Entry, Node, pointer};
+use crate::workflow::{FailMode, OnFailure, RESERVED_STEP_NAMES, Step, StepAction, suggest};
+
+/// The longest an attempt may take when nobody says otherwise.
+const DEFAULT_TIMEOUT_MS: u64 = 10 * 60 * 1_000;
+const DEFAULT_QUEUE: &str = "default";
+
+const KEYS: [&str; 17] = [
+    "task",
+    "workflow",
+    "with",
+    "needs",
+    "when",
+    "foreach",
+    "matrix",
+    "max_parallel",
+    "fail",
+    "queue",
+    "priority",
+    "timeout",
+    "soft_timeout",
+    "retry",
+    "cache",
+    "on_failure",
+    "description",
+];
+/// What makes no sense for the step that runs when all else has failed.
+const NOT_ON_FAILURE: [&str; 6] = [
+    "needs",
+    "foreach",
+    "matrix",
+    "max_parallel",
+    "fail",
+    "on_failure",
+];
+const DEFAULTS_KEYS: [&str; 6] = [
+    "timeout",
+    "soft_timeout",
+    "retry",
+    "queue",
+    "priority",
+    "cache",
+];
+const RETRY_KEYS: [&str; 6] = ["attempts", "backoff", "delay", "max_delay", "jitter", "on"];
+
+const ON_FAILURE: [(&str, OnFailure); 3] = [
+    ("fail", OnFailure::Fail),
+    ("continue", OnFailure::Continue),
+    ("skip", OnFailure::Skip),
+];
+const FAIL: [(&str, FailMode); 2] = [("fast", FailMode::Fast), ("tolerate", FailMode::Tolerate)];
+const BACKOFF: [(&str, Backoff); 3] = [
+    ("fixed", Backoff::Fixed),
+    ("linear", Backoff::Linear),
+    ("exponential", Backoff::Exponential),
+];
+
+/// What every step inherits unless it says otherwise.
+#[derive(Debug, Clone)]
+pub(super) struct Defaults {
+    timeout_ms: u64,
+    soft_timeout_ms: Option<u64>,
+    retry: RetryPolicy,
+    queue: QueueName,
+    priority: i32,
+    cache: bool,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            timeout_ms: DEFAULT_TIMEOUT_MS,
+            soft_timeout_ms: None,
+            retry: RetryPolicy::default(),
+            queue: QueueName::new(DEFAULT_QUEUE).expect("`default` is a queue name"),
+            priority: 0,
+            cache: false,
+        }
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn defaults(&mut self, entry: &Entry) -> Defaults {
+        let at = "/defaults";
+        let known = self.object(
+            &entry.value,
+            place(entry),
+            at,
+            "`defaults`",
+            Some(&DEFAULTS_KEYS),
+        );
+        match known {
+            Some(_) => self.policies(&entry.value, at, &Defaults::default()),
+            None => Defaults::default(),
+        }
+    }
+
+    /// The keys that `defaults` and a step share.
+    fn policies(&mut self, node: &Node, at: &str, inherited: &Defaults) -> Defaults {
+        let timeout_ms = self.duration_of(node, at, "timeout");
+        let soft_timeout_ms = self.duration_of(node, at, "soft_timeout");
+        let policies = Defaults {
+            timeout_ms: timeout_ms.unwrap_or(inherited.timeout_ms),
+            soft_timeout_ms: soft_timeout_ms.or(inherited.soft_timeout_ms),
+            retry: match node.get("retry") {
+                Some(entry) => self.retry(entry, &pointer(at, "retry"), &inherited.retry),
+                None => inherited.retry.clone(),
+            },
+            queue: self
+                .queue(node, at)
+                .unwrap_or_else(|| inherited.queue.clone()),
+            priority: node
+                .get("priority")
+                .and_then(|entry| self.integer(entry, &pointer(at, "priority"), -1_000, 1_000))
+                .and_then(|priority| i32::try_from(priority).ok())
+                .unwrap_or(inherited.priority),
+            cache: self
+                .boolean_of(node, at, "cache")
+                .unwrap_or(inherited.cache),
+        };
+        if let Some(soft_ms) = policies.soft_timeout_ms
+            && soft_ms >= policies.timeout_ms
+            && let Some((key, entry)) = ["soft_timeout", "timeout"]
+                .into_iter()
+                .find_map(|key| Some((key, node.get(key)?)))
+        {
+            let show = |ms| humantime::format_duration(std::time::Duration::from_millis(ms));
+            self.report(
+                "bad-timeout",
+                place(entry),
+                &pointer(at, key),
+                format!(
+                    "`soft_timeout` ({}) must be shorter than `timeout` ({})",
+                    show(soft_ms),
+                    show(policies.timeout_ms)
+                ),
+                "the soft one asks the task to finish, the other stops it".to_owned(),
+            );
+        }
+        policies
+    }
+
+    fn queue(&mut self, node: &Node, at: &str) -> Option<QueueName> {
+        let entry = node.get("queue")?;
+        let at = pointer(at, "queue");
+        let name = self.text(entry, &at)?;
+        match QueueName::new(name) {
+            Ok(queue) => Some(queue),
+            Err(error) => {
+                let message = format!("`{name}` is no queue name");
+                let help = format!("expected {}", error.rule);
+                self.report("bad-name", place(entry), &at, message, help);
+                None
+            }
+        }
+    }
+
+    fn retry(&mut self, entry: &Entry, at: &str, inherited: &RetryPolicy) -> RetryPolicy {
+        let mut retry = inherited.clone();
+        match &entry.value.data {
+            Data::Number(_) => {
+                if let Some(attempts) = self.integer(entry, at, 1, 1_000) {
+                    retry.attempts = u32::try_from(attempts).unwrap_or(1);
+                }
+                return retry;
+            }
+            Data::Map(_) => {}
+            _ => {
+                let help = "write `retry: 3` or `retry: { attempts: 3, delay: 10s }`";
+                self.wrong_type(
+                    place(entry),
+                    at,
+                    "an integer or an object",
+                    &entry.value,
+                    help,
+                );
+                return retry;
+            }
+        }
+        let node = &entry.value;
+        self.object(node, place(entry), at, "`retry`", Some(&RETRY_KEYS));
+        if let Some(entry) = node.get("attempts")
+            && let Some(attempts) = self.integer(entry, &pointer(at, "attempts"), 1, 1_000)
+        {
+            retry.attempts = u32::try_from(attempts).unwrap_or(1);
+        }
+        if let Some(entry) = node.get("backoff")
+            && let Some(backoff) = self.choice(entry, &pointer(at, "backoff"), &BACKOFF)
+        {
+            retry.backoff = backoff;
+        }
+        if let Some(entry) = node.get("delay")
+            && let Some(delay_ms) = self.duration(entry, &pointer(at, "delay"))
+        {
+            retry.delay_ms = delay_ms;
+            // A longer first wait than the longest wait is meant, not wrong.
+            if node.get("max_delay").is_none() {
+                retry.max_delay_ms = retry.max_delay_ms.max(delay_ms);
+            }
+        }
+        if let Some(entry) = node.get("max_delay")
+            && let Some(max_delay_ms) = self.duration(entry, &pointer(at, "max_delay"))
+        {
+            retry.max_delay_ms = max_delay_ms;
+            if max_delay_ms < retry.delay_ms {
+                self.report(
+                    "bad-value",
+                    place(entry),
+                    &pointer(at, "max_delay"),
+                    "`max_delay` is shorter than `delay`",
+                    "the wait grows from `delay` up to `max_delay`".to_owned(),
+                );
+            }
+        }
+        if let Some(jitter) = self.boolean_of(node, at, "jitter") {
+            retry.jitter = jitter;
+        }
+        if let Some(entry) = node.get("on") {
+            retry.on = self.words(
+                entry,
+                &pointer(at, "on"),
+                "error classes, as in `[network]`",
+            );
+        }
+        retry
+    }
+
+    /// A list of texts, or a single one.
+    fn words(&mut self, entry: &Entry, at: &str, help: &str) -> Vec<String> {
+        match &entry.value.data {
+            Data::Text(one) => vec![one.clone()],
+            Data::List(list) => list
+                .iter()
+                .enumerate()
+                .filter_map(|(i, node)| match &node.data {
+                    Data::Text(text) => Some(text.clone()),
+                    _ => {
+                        let at = pointer(at, &i.to_string());
+                        self.report(
+                            "wrong-type",
+                            if node.span.len == 0 {
+                                entry.key_span
+                            } else {
+                                node.span
+                            },
+                            &at,
+                            format!("expected text, got {}", node.kind()),
+                            format!("expected a list of {help}"),
+                        );
+                        None
+                    }
+                })
+                .collect(),
+            _ => {
+                let help = format!("expected a list of {help}");
+                self.wrong_type(place(entry), at, "a list", &entry.value, &help);
+                Vec::new()
+            }
+        }
+    }
+
+    /// One entry of `steps`.
+    pub(super) fn step(&mut self, entry: &Entry, defaults: &Defaults) -> Option<Step> {
+        let at = pointer("/steps", &entry.key);
+        let name = self.step_name(entry, &at);
+        let what = format!("step `{}`", entry.key);
+        self.object(&entry.value, entry.key_span, &at, &what, Some(&KEYS))?;
+        self.body(entry, &at, name, defaults, false)
+    }
+
+    /// The workflow's own `on_failure`.
+    pub(super) fn failure_step(&mut self, entry: &Entry, defaults: &Defaults) -> Option<Step> {
+        let at = "/on_failure";
+        if let Data::Text(_) = entry.value.data {
+            self.report(
+                "wrong-type",
+                place(entry),
+                at,
+                "the workflow's `on_failure` is a step of its own, got text",
+                "write `on_failure: { task: notify.webhook, with: { … } }`".to_owned(),
+            );
+            return None;
+        }
+        let known: Vec<&str> = KEYS
+            .into_iter()
+            .filter(|key| !NOT_ON_FAILURE.contains(key))
+            .collect();
+        self.object(
+            &entry.value,
+            entry.key_span,
+            at,
+            "the workflow's `on_failure`",
+            Some(&known),
+        )?;
+        let name = StepName::new("on_failure").ok();
+        self.body(entry, at, name, defaults, true)
+    }
+
+    fn body(
+        &mut self,
+        entry: &Entry,
+        at: &str,
+        name: Option<StepName>,
+        defaults: &Defaults,
+        is_failure_step: bool,
+    ) -> Option<Step> {
+        let node = &entry.value;
+        let action = self.action(entry, at);
+        let mapped = (node.get("foreach").is_some(), node.get("matrix").is_some());
+        if let (true, true) = mapped {
+            self.report(
+                "two-maps",
+                node.get("matrix").map_or(entry.key_span, |e| e.key_span),
+                &pointer(at, "matrix"),
+                "a step has either `foreach` or `matrix`, not both",
+                "put the list into the matrix, as one more name".to_owned(),
+            );
+        }
+        let is_mapped = !is_failure_step && (mapped.0 || mapped.1);
+        for key in ["max_parallel", "fail"] {
+            if let Some(stray) = node.get(key)
+                && !is_mapped
+                && !is_failure_step
+            {
+                self.report(
+                    "needs-map",
+                    stray.key_span,
+                    &pointer(at, key),
+                    format!("`{key}` is for mapped steps only"),
+                    "add `foreach` or `matrix`, or remove it".to_owned(),
+                );
+            }
+        }
+        let here = Around {
+            step: (!is_failure_step).then(|| entry.key.clone()),
+            failure: is_failure_step,
+            ..Around::default()
+        };
+        let (foreach, matrix) = if is_failure_step {
+            (None, None)
+        } else {
+            (self.foreach(node, at, &here), self.matrix(node, at, &here))
+        };
+        let inside = Around {
+            item: is_mapped,
+            matrix: matrix
+                .as_ref()
+                .map(|lists| lists.keys().cloned().collect::<BTreeSet<_>>()),
+            ..here.clone()
+        };
+        let when = node
+            .get("when")
+            .and_then(|when| self.condition(when, &pointer(at, "when"), entry, &here));
+        let with = match node.get("with") {
+            Some(with) if !with.value.is_null() => {
+                let at = pointer(at, "with");
+                match &with.value.data {
+                    Data::Map(_) | Data::Text(_) => self.template(&with.value, &at, &inside),
+                    _ => {
+                        self.wrong_type(place(with), &at, "an object", &with.value, "");
+                        Value::Object(Map::new())
+                    }
+                }
+            }
+            _ => Value::Object(Map::new()),
+        };
+        if let Some(action) = &action {
+            self.check_with(entry, at, action);
+        }
+        let needs = if is_failure_step {
+            Vec::new()
+        } else {
+            self.needs(node, at, entry)
+        };
+        let policies = self.policies(node, at, defaults);
+        let on_failure = if is_failure_step {
+            OnFailure::Fail
+        } else {
+            node.get("on_failure")
+                .and_then(|e| self.choice(e, &pointer(at, "on_failure"), &ON_FAILURE))
+                .unwrap_or_default()
+        };
+        let fail = node
+            .get("fail")
+            .filter(|_| is_mapped)
+            .and_then(|e| self.choice(e, &pointer(at, "fail"), &FAIL))
+            .unwrap_or_default();
+        Some(Step {
+            name: name?,
+            description: self.optional_text(node, at, "description"),
+            action: action?,
+            with,
+            needs,
+            when,
+            foreach,
+            matrix,
+            max_parallel: self.count_of(node, at, "max_parallel"),
+            fail,
+            queue: policies.queue,
+            priority: policies.priority,
+            timeout_ms: policies.timeout_ms,
+            soft_timeout_ms: policies.soft_timeout_ms,
+            retry: policies.retry,
+            cache: policies.cache,
+            on_failure,
+        })
+    }
+
+    fn step_name(&mut self, entry: &Entry, at: &str) -> Option<StepName> {
+        let name = entry.key.as_str();
+        if RESERVED_STEP_NAMES.contains(&name) {
+            self.report(
+                "bad-name",
+                entry.key_span,
+                at,
+                format!("a step cannot be called `{name}`: expressions give the word a meaning"),
+                format!("call it `{name}_step`"),
+            );
+            return None;
+        }
+        match StepName::new(name) {
+            Ok(name) => Some(name),
+            Err(error) => {
+                let better: String = name
+                    .chars()
+                    .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+                    .collect();
+                let help = match StepName::new(&better) {
+                    Ok(better) => format!("call it `{better}`: {}", error.rule),
+                    Err(_) => format!("expected {}", error.rule),
+                };
+                let message = format!("`{name}` is no step name");
+                self.report("bad-name", entry.key_span, at, message, help);
+                None
+            }
+        }
+    }
+
+    fn action(&mut self, entry: &Entry, at: &str) -> Option<StepAction> {
+        let node = &entry.value;
+        match (node.get("task"), node.get("workflow")) {
+            (Some(_), Some(both)) => {
+                self.report(
+                    "two-actions",
+                    both.key_span,
+                    &pointer(at, "workflow"),
+                    "a step runs either a `task` or a `workflow`, not both",
+                    "make it two steps".to_owned(),
+                );
+                None
+            }
+            (None, None) => {
+                self.report(
+                    "missing-key",
+                    entry.key_span,
+                    at,
+                    format!("`{}` says neither `task` nor `workflow`", entry.key),
+                    "say what it runs, as in `task: image.generate`".to_owned(),
+                );
+                None
+            }
+            (Some(task), None) => {
+                let at = pointer(at, "task");
+                let name = self.text(task, &at)?;
+                if self.catalog.task(name).is_none() {
+                    let names = self.catalog.task_names();
+                    self.report(
+                        "unknown-task",
+                        place(task),
+                        &at,
+                        format!("there is no task `{name}`"),
+                        suggest::help(name, names.iter().map(String::as_str)),
+                    );
+                    return None;
+                }
+                match TaskName::new(name) {
+                    Ok(name) => Some(StepAction::Task(name)),
+                    Err(error) => {
+                        let message = format!("`{name}` is no task name");
+                        let help = format!("expected {}", error.rule);
+                        self.report("bad-name", place(task), &at, message, help);
+                        None
+                    }
+                }
+            }
+            (None, Some(workflow)) => {
+                let at = pointer(at, "workflow");
+                let name = self.text(workflow, &at)?;
+                match WorkflowName::new(name) {
+                    Ok(name) => Some(StepAction::Workflow(name)),
+                    Err(error) => {
+                        let message = format!("`{name}` is no workflow name");
+                        let help = format!("expected {}", error.rule);
+                        self.report("bad-name", place(workflow), &at, message, help);
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    fn needs(&mut self, node: &Node, at: &str, step: &Entry) -> Vec<StepName> {
+        let Some(entry) = node.get("needs") else {
+            return Vec::new();
+        };
+        let at = pointer(at, "needs");
+        let places: Vec<Span> = match &entry.value.data {
+            Data::List(list) => list.iter().map(|node| node.span).collect(),
+            _ => vec![place(entry)],
+        };
+        let names = self.words(entry, &at, "step names, as in `[refine]`");
+        let mut needs = Vec::new();
+        for (i, name) in names.iter().enumerate() {
+            let span = places.get(i).copied().unwrap_or(entry.key_span);
+            let at = pointer(&at, &i.to_string());
+            self.step_reference(name, span, &at, Some(&step.key));
+            if let Ok(name) = StepName::new(name)
+                && !needs.contains(&name)
+            {
+                needs.push(name);
+            }
+        }
+        needs
+    }
+
+    /// A name of another step: it must exist, and becomes an edge.
+    pub(super) fn step_reference(&mut self, name: &str, span: Span, at: &str, from: Option<&str>) {
+        if self.is_full() {
+            return;
+        }
+        if from == Some(name) {
+            self.report(
+                "self-reference",
+                span,
+                at,
+                format!("step `{name}` refers to itself"),
+                "a step can only read what ran before it".to_owned(),
+            );
+        } else if !self.steps.contains(name) {
+            let help = suggest::help(name, self.steps.iter().map(String::as_str));
+            self.report(
+                "unknown-step",
+                span,
+                at,
+                format!("there is no step `{name}`"),
+                help,
+            );
+        } else if let Some(from) = from {
+            self.edges.push(Edge {
+                from: from.to_owned(),
+                to: name.to_owned(),
+                span,
+                pointer: at.to_owned(),
+            });
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! TOML into [`Node`]s. The one file that names the `toml` crate.
+
+use std::sync::Arc;
+
+use toml::de::{DeTable, DeValue};
+
+use super::{Data, Entry, MAX_DEPTH, MAX_NODES, Node};
+use crate::workflow::diagnostic::{Diagnostic, Span, Text};
+
+/// Syntax errors told at once; after that, the parser guesses.
+const MAX_SYNTAX_ERRORS: usize = 10;
+
+pub(super) fn read(source: &Arc<Text>) -> (Option<Node>, Vec<Diagnostic>) {
+    let (table, errors) = DeTable::parse_recoverable(&source.text);
+    if !errors.is_empty() {
+        let found = errors
+            .iter()
+            .take(MAX_SYNTAX_ERRORS)
+            .map(|error| {
+                let span = error.span().unwrap_or(0..0);
+                let duplicate = error.message().contains("duplicate key");
+                let (code, help) = if duplicate {
+                    ("duplicate-key", "keep one of them")
+                } else {
+                    ("syntax", "see https://toml.io for the rules of TOML")
+                };
+                let span = Span::new(span.start, span.end - span.start);
+                let message = if duplicate {
+                    format!("the key `{}` is given twice", span.of(&source.text))
+                } else {
+                    format!("this is no TOML: {}", error.message())
+                };
+                Diagnostic::new(source, code, span, "", message).help(help.to_owned())
+            })
+            .collect();
+        return (None, found);
+    }
+    let mut reader = Reader {
+        source,
+        nodes: 0,
+        found: Vec::new(),
+    };
+    let node = reader.table(table.get_ref(), Span::default(), 0);
+    let whole = reader.found.is_empty();
+    (whole.then_some(node), reader.found)
+}
+
+struct Reader<'a> {
+    source: &'a Arc<Text>,
+    nodes: usize,
+    found: Vec<Diagnostic>,
+}
+
+impl Reader<'_> {
+    fn refuse(&mut self, code: &'static str, span: Span, message: String, help: &str) -> Data {
+        // One is enough: what follows would be the same again.
+        if self.found.is_empty() || code == "wrong-type" {
+            let problem = Diagnostic::new(self.source, code, span, "", message);
+            self.found.push(problem.help(help.to_owned()));
+        }
+        Data::Null
+    }
+
+    fn table(&mut self, table: &DeTable<'_>, span: Span, depth: usize) -> Node {
+        let mut entries: Vec<Entry> = Vec::with_capacity(table.len());
+        for (key, value) in table {
+            let key_span = Span::new(key.span().start, key.span().len());
+            let value_span = Span::new(value.span().start, value.span().len());
+            entries.push(Entry {
+                key: key.get_ref().to_string(),
+                key_span,
+                value: self.value(value.get_ref(), value_span, depth + 1),
+            });
+        }
+        // The parser sorts by name; people expect their own order.
+        entries.sort_by_key(|entry| entry.key_span.start);
+        Node {
+            data: Data::Map(entries),
+            span,
+        }
+    }
+
+    fn value(&mut self, value: &DeValue<'_>, span: Span, depth: usize) -> Node {
+        self.nodes += 1;
+        let data = if depth > MAX_DEPTH {
+            let message = format!("values nest deeper than {MAX_DEPTH}");
+            self.refuse("too-deep", span, message, "flatten the structure")
+        } else if self.nodes > MAX_NODES {
+            let message = format!("the file has more than {MAX_NODES} values");
+            self.refuse("too-large", span, message, "pass large values as inputs")
+        } else {
+            match value {
+                DeValue::String(text) => Data::Text(text.to_string()),
+                DeValue::Boolean(boolean) => Data::Bool(*boolean),
+                DeValue::Integer(integer) => {
+                    match i64::from_str_radix(integer.as_str(), integer.radix()) {
+                        Ok(int) => Data::Number(int.into()),
+                        Err(_) => self.refuse(
+                            "wrong-type",
+                            span,
+                            format!("the integer {integer} is too large"),
+                            "integers have 64 bits; write larger ones as quoted text",
+                        ),
+                    }
+                }
+                DeValue::Float(float) => {
+                    let number = float.as_str().parse().ok();
+                    match number.and_then(serde_json::Number::from_f64) {
+                        Some(number) => Data::Number(number),
+                        None => self.refuse(
+                            "wrong-type",
+                            span,
+                            format!("`{}` is no finite number", float.as_str()),
+                            "JSON, in which inputs travel, has none either",
+                        ),
+                    }
+                }
+                DeValue::Datetime(_) => self.refuse(
+                    "wrong-type",
+                    span,
+                    "dates have no type of their own here".to_owned(),
+                    "write it as text, in quotes",
+                ),
+                DeValue::Array(list) => Data::List(
+                    list.iter()
+                        .map(|element| {
+                            let span = Span::new(element.span().start, element.span().len());
+                            self.value(element.get_ref(), span, depth + 1)
+                        })
+                        .collect(),
+                ),
+                DeValue::Table(table) => return self.table(table, span, depth),
+            }
+        };
+        Node { data, span }
+    }
+}
