@@ -106,5 +106,6 @@ pub(super) const RUN_IDS_LIKE: &str = "select id from runs where id >= $1 and id
 pub(super) const LATEST_RUN: &str = "select id from runs order by id desc limit 1";
 pub(super) const EXPIRED_RUNS: &str =
     "select id from runs where expires_at is not null and expires_at < $1 limit 500";
+pub(super) const ANY_UNFINISHED: &str = "select 1 from runs where state in ('pending', 'running') limit 1";
 pub(super) const COUNTS: &str = "select state, count(*) from runs group by state";
 pub(super) const REFERENCED: &str = "select digest, name, media_type, size_bytes from artifacts";
