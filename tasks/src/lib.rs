@@ -1,1 +1,26 @@
-//! aquatint-tasks
+//! What a step can do: one handler a file, each an [`aquatint_engine::task::Task`].
+//!
+//! - [`echo`], [`sleep`], [`fail`]: to wire, to wait, to try out failures;
+//! - [`provenance`]: where a picture came from, written into the picture.
+//!
+//! Nothing here knows the store, the queue or the web server.
+
+pub mod echo;
+pub mod fail;
+pub mod options;
+mod picture;
+pub mod provenance;
+pub mod sleep;
+#[cfg(test)]
+mod testing;
+
+pub use options::{CommandOptions, HttpOptions, Options};
+
+use aquatint_engine::registry::Registry;
+
+/// Registers every task of this crate.
+pub fn register_all(registry: &mut Registry, _options: &Options) {
+    registry.register(echo::Echo);
+    registry.register(sleep::Sleep);
+    registry.register(fail::Fail);
+}
