@@ -11,8 +11,10 @@ pub mod options;
 mod picture;
 pub mod provenance;
 pub mod sleep;
+pub mod summarize;
 #[cfg(test)]
 mod testing;
+pub mod upscale;
 
 pub use options::{CommandOptions, HttpOptions, Options};
 
@@ -20,6 +22,8 @@ use aquatint_engine::registry::Registry;
 
 /// Registers every task of this crate.
 pub fn register_all(registry: &mut Registry, _options: &Options) {
+    registry.register(upscale::Upscale);
+    registry.register(summarize::Summarize);
     registry.register(echo::Echo);
     registry.register(sleep::Sleep);
     registry.register(fail::Fail);
