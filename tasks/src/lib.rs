@@ -10,6 +10,7 @@ pub mod fail;
 pub mod options;
 mod picture;
 pub mod provenance;
+pub mod refine;
 pub mod sleep;
 pub mod summarize;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use aquatint_engine::registry::Registry;
 
 /// Registers every task of this crate.
 pub fn register_all(registry: &mut Registry, _options: &Options) {
+    registry.register(refine::Refine);
     registry.register(upscale::Upscale);
     registry.register(summarize::Summarize);
     registry.register(echo::Echo);

@@ -241,7 +241,7 @@ mod tests {
         let results: Vec<_> = (0..10_000)
             .map(|index| match index % 2 {
                 0 => json!({ "index": index, "status": "succeeded", "output": { "image": artifact(&"é".repeat(100)) } }),
-                _ => json!({ "index": index, "status": "failed", "error": "\u{1}ü".repeat(5_000) }),
+                _ => json!({ "index": index, "status": "failed", "error": "\u{1}ü".repeat(400) }),
             })
             .collect();
         let output = bench
