@@ -5,6 +5,7 @@
 //!
 //! Nothing here knows the store, the queue or the web server.
 
+pub mod compose;
 pub mod echo;
 pub mod fail;
 pub mod options;
@@ -25,6 +26,7 @@ use aquatint_engine::registry::Registry;
 pub fn register_all(registry: &mut Registry, _options: &Options) {
     registry.register(refine::Refine);
     registry.register(upscale::Upscale);
+    registry.register(compose::Compose);
     registry.register(summarize::Summarize);
     registry.register(echo::Echo);
     registry.register(sleep::Sleep);
