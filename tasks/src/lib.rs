@@ -8,6 +8,7 @@
 pub mod compose;
 pub mod echo;
 pub mod fail;
+pub mod http_request;
 pub mod options;
 mod picture;
 pub mod provenance;
@@ -23,11 +24,12 @@ pub use options::{CommandOptions, HttpOptions, Options};
 use aquatint_engine::registry::Registry;
 
 /// Registers every task of this crate.
-pub fn register_all(registry: &mut Registry, _options: &Options) {
+pub fn register_all(registry: &mut Registry, options: &Options) {
     registry.register(refine::Refine);
     registry.register(upscale::Upscale);
     registry.register(compose::Compose);
     registry.register(summarize::Summarize);
+    registry.register(http_request::HttpRequest::new(options.http.clone()));
     registry.register(echo::Echo);
     registry.register(sleep::Sleep);
     registry.register(fail::Fail);
