@@ -51,6 +51,9 @@ fn default_max_response_bytes() -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CommandOptions {
-    /// Absolute paths of programs, compared after links are followed.
+    /// Absolute paths of programs, exactly as a definition must name them.
     pub allowed_programs: Vec<PathBuf>,
+    /// Environment variables that a definition may set, by name.
+    #[serde(default)]
+    pub allowed_env: Vec<String>,
 }

@@ -55,12 +55,34 @@ impl Bench {
 
     /// Runs a task on JSON, as the registry does.
     pub(crate) async fn run<T: Task>(&self, task: T, input: Value) -> Result<Value, TaskError> {
+        self.start(task, input).await
+    }
+
+    /// Begins an attempt that can be spawned, and dropped.
+    pub(crate) fn start<T: Task>(
+        &self,
+        task: T,
+        input: Value,
+    ) -> impl Future<Output = Result<Value, TaskError>> + Send + use<T> {
         let mut registry = aquatint_engine::registry::Registry::new();
         registry.register(task);
         registry
             .start(T::NAME, self.ctx.clone(), input)
             .expect("just registered")
-            .await
+    }
+
+    /// The next line that the task logs.
+    pub(crate) async fn next_log(&mut self) -> String {
+        loop {
+            if let Report::Log(line) = self
+                .reports
+                .recv()
+                .await
+                .expect("the bench holds a context")
+            {
+                return line.message;
+            }
+        }
     }
 
     fn reports(&mut self) -> Vec<Report> {

@@ -257,6 +257,27 @@ async fn nobody_listening_is_worth_another_try() {
     assert!(!error.message.contains("secret"), "{error}");
 }
 
+#[tokio::test]
+async fn https_asks_for_a_certificate_that_a_plain_server_cannot_show() {
+    let (listener, url) = silent().await;
+    let url = url.replace("http:", "https:");
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .await
+            .unwrap();
+        stream.shutdown().await.unwrap();
+    });
+    let error = Bench::new()
+        .run(open(), json!({ "url": url }))
+        .await
+        .unwrap_err();
+    // Without a single root certificate on the machine it does not come to that.
+    let expected = ["network", "no_certificates"];
+    assert!(expected.contains(&error.class.as_str()), "{error:?}");
+}
+
 /// A server that takes the connection and says nothing.
 async fn silent() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
