@@ -20,7 +20,7 @@ pub(crate) use analyse::Mention;
 pub use guard::{MAX_BRACKETS, MAX_EXPRESSION_BYTES, MAX_OPERATORS};
 pub use scope::{Prepared, Scope};
 pub use template::Template;
-pub(crate) use template::{Piece, pieces};
+pub(crate) use template::{Piece, pieces, split};
 
 /// Why an expression cannot be used, or gave no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,5 +1,8 @@
 //! "Did you mean …?": the nearest of some known words. Knows nothing of definitions.
 
+/// Candidates compared for one word: a thousand steps of like names are not worth it.
+const MAX_CANDIDATES: usize = 300;
+
 /// The candidate a typist most likely meant, if one is near enough.
 pub(crate) fn nearest<'a, I>(got: &str, candidates: I) -> Option<&'a str>
 where
@@ -10,12 +13,16 @@ where
         return None;
     }
     let got_folded = fold(got);
-    let allowed = (got.chars().count() / 3).clamp(1, 3);
+    // A word of two letters resembles every other one.
+    let length = got_folded.len();
+    let allowed = (length / 3).min(3);
     candidates
         .into_iter()
-        .filter(|candidate| candidate.len() <= 100)
-        .map(|candidate| (distance(&got_folded, &fold(candidate)), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
+        .filter(|candidate| candidate.len().abs_diff(got.len()) <= 4 * allowed)
+        .take(MAX_CANDIDATES)
+        .filter_map(|candidate| {
+            distance(&got_folded, &fold(candidate), allowed).map(|distance| (distance, candidate))
+        })
         .min_by_key(|(distance, candidate)| (*distance, *candidate))
         .map(|(_, candidate)| candidate)
 }
@@ -69,26 +76,36 @@ fn fold(word: &str) -> Vec<char> {
         .collect()
 }
 
-/// Edits (insert, delete, replace, swap of neighbours) between two words:
-/// the optimal string alignment distance.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut before_last: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
+/// Edits (insert, delete, replace, swap of neighbours) between two words, if
+/// they are no more than `most`: the optimal string alignment distance, looked
+/// at only along the diagonal.
+fn distance(a: &[char], b: &[char], most: usize) -> Option<usize> {
+    if a.len().abs_diff(b.len()) > most {
+        return None;
+    }
+    let far = most + 1;
+    let mut before_last = vec![far; b.len() + 1];
+    let mut last: Vec<usize> = (0..=b.len()).map(|j| j.min(far)).collect();
     for (i, x) in a.iter().enumerate() {
-        let mut row = Vec::with_capacity(b.len() + 1);
-        row.push(i + 1);
-        for (j, y) in b.iter().enumerate() {
+        let mut row = vec![far; b.len() + 1];
+        row[0] = (i + 1).min(far);
+        let band = i.saturating_sub(most)..(i + most + 1).min(b.len());
+        for j in band {
+            let y = &b[j];
             let mut best = (last[j] + usize::from(x != y))
                 .min(last[j + 1] + 1)
                 .min(row[j] + 1);
             if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
                 best = best.min(before_last[j - 1] + 1);
             }
-            row.push(best);
+            row[j + 1] = best.min(far);
+        }
+        if row.iter().all(|&edits| edits >= far) {
+            return None;
         }
         before_last = std::mem::replace(&mut last, row);
     }
-    last.last().copied().unwrap_or(0)
+    last.last().copied().filter(|&edits| edits <= most)
 }
 
 #[cfg(test)]
@@ -102,5 +119,7 @@ mod tests {
         assert_eq!(nearest("wdith", known), Some("width"));
         assert_eq!(nearest("maxParallel", known), Some("max_parallel"));
         assert_eq!(nearest("colour", known), None);
+        assert_eq!(nearest("Width", known), Some("width"));
+        assert_eq!(nearest("b", ["a"]), None);
     }
 }

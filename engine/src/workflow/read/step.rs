@@ -90,6 +90,11 @@ impl Default for Defaults {
     }
 }
 
+/// Whether a text is one expression and nothing else.
+fn is_whole(text: &str) -> bool {
+    text.starts_with("${{") && text.ends_with("}}") && text.matches("${{").count() == 1
+}
+
 impl Reader<'_> {
     pub(super) fn defaults(&mut self, entry: &Entry) -> Defaults {
         let at = "/defaults";
@@ -274,6 +279,16 @@ impl Reader<'_> {
     pub(super) fn step(&mut self, entry: &Entry, defaults: &Defaults) -> Option<Step> {
         let at = pointer("/steps", &entry.key);
         let name = self.step_name(entry, &at);
+        if let Data::Text(task) = &entry.value.data {
+            self.report(
+                "wrong-type",
+                place(entry),
+                &at,
+                format!("step `{}` must be an object, got text", entry.key),
+                format!("write `{}: {{ task: {task} }}`", entry.key),
+            );
+            return None;
+        }
         let what = format!("step `{}`", entry.key);
         self.object(&entry.value, entry.key_span, &at, &what, Some(&KEYS))?;
         self.body(entry, &at, name, defaults, false)
@@ -366,9 +381,13 @@ impl Reader<'_> {
             Some(with) if !with.value.is_null() => {
                 let at = pointer(at, "with");
                 match &with.value.data {
-                    Data::Map(_) | Data::Text(_) => self.template(&with.value, &at, &inside),
+                    Data::Map(_) => self.template(&with.value, &at, &inside),
+                    // An expression that gives the whole object.
+                    Data::Text(text) if is_whole(text) => self.template(&with.value, &at, &inside),
                     _ => {
-                        self.wrong_type(place(with), &at, "an object", &with.value, "");
+                        let help =
+                            "name what the task takes, as in `with: { prompt: \"a house\" }`";
+                        self.wrong_type(place(with), &at, "an object", &with.value, help);
                         Value::Object(Map::new())
                     }
                 }

@@ -52,13 +52,12 @@ impl Reader<'_> {
             Data::Number(number) if !number.is_f64() => match number.as_i64() {
                 Some(integer) if (min..=max).contains(&integer) => Some(integer),
                 _ => {
-                    self.report(
-                        "out-of-range",
-                        place(entry),
-                        at,
-                        format!("`{what}` must lie between {min} and {max}, got {number}"),
-                        None,
-                    );
+                    let message = if max == i64::from(u32::MAX) {
+                        format!("`{what}` must be {min} or more, got {number}")
+                    } else {
+                        format!("`{what}` must lie between {min} and {max}, got {number}")
+                    };
+                    self.report("out-of-range", place(entry), at, message, None);
                     None
                 }
             },
