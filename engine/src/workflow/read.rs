@@ -18,11 +18,12 @@ use crate::id::WorkflowName;
 mod graph;
 mod inputs;
 mod literal;
+mod policy;
 mod step;
 mod template;
 mod value;
 
-use step::Defaults;
+use policy::Defaults;
 use template::Around;
 
 /// What parsing all expressions of a file may cost, about a token each.

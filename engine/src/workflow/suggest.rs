@@ -27,7 +27,7 @@ where
         .map(|(_, candidate)| candidate)
 }
 
-/// `did you mean `x`?`, or else the whole choice when it is short.
+/// The nearest candidate as a question, or else the whole choice.
 pub(crate) fn help<'a, I>(got: &str, candidates: I) -> Option<String>
 where
     I: IntoIterator<Item = &'a str>,
@@ -39,7 +39,7 @@ where
     choice(&known)
 }
 
-/// `expected one of `a`, `b`, `c``; cut when there are many.
+/// The whole choice, cut when there are many.
 pub(crate) fn choice(known: &[&str]) -> Option<String> {
     const SHOWN: usize = 20;
     match known {
@@ -86,24 +86,31 @@ fn distance(a: &[char], b: &[char], most: usize) -> Option<usize> {
     let far = most + 1;
     let mut before_last = vec![far; b.len() + 1];
     let mut last: Vec<usize> = (0..=b.len()).map(|j| j.min(far)).collect();
+    let mut row = vec![far; b.len() + 1];
     for (i, x) in a.iter().enumerate() {
-        let mut row = vec![far; b.len() + 1];
-        row[0] = (i + 1).min(far);
-        let band = i.saturating_sub(most)..(i + most + 1).min(b.len());
-        for j in band {
-            let y = &b[j];
-            let mut best = (last[j] + usize::from(x != y))
+        let (start, end) = (i.saturating_sub(most), (i + most + 1).min(b.len()));
+        // What the band touches beyond itself must not hold an older row.
+        row[start] = if start == 0 { (i + 1).min(far) } else { far };
+        let mut nearest = row[start];
+        for j in start..end {
+            let y = b[j];
+            let mut best = (last[j] + usize::from(*x != y))
                 .min(last[j + 1] + 1)
                 .min(row[j] + 1);
-            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
+            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == y {
                 best = best.min(before_last[j - 1] + 1);
             }
             row[j + 1] = best.min(far);
+            nearest = nearest.min(best);
         }
-        if row.iter().all(|&edits| edits >= far) {
+        if let Some(beyond) = row.get_mut(end + 1) {
+            *beyond = far;
+        }
+        if nearest >= far {
             return None;
         }
-        before_last = std::mem::replace(&mut last, row);
+        std::mem::swap(&mut before_last, &mut last);
+        std::mem::swap(&mut last, &mut row);
     }
     last.last().copied().filter(|&edits| edits <= most)
 }
@@ -111,6 +118,38 @@ fn distance(a: &[char], b: &[char], most: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The textbook's table, all of it.
+    fn whole_distance(a: &[char], b: &[char]) -> usize {
+        let mut table = vec![vec![0_usize; b.len() + 1]; a.len() + 1];
+        for i in 0..=a.len() {
+            for j in 0..=b.len() {
+                table[i][j] = match (i, j) {
+                    (0, n) | (n, 0) => n,
+                    _ => {
+                        let cost = usize::from(a[i - 1] != b[j - 1]);
+                        let mut best = (table[i - 1][j - 1] + cost)
+                            .min(table[i - 1][j] + 1)
+                            .min(table[i][j - 1] + 1);
+                        if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                            best = best.min(table[i - 2][j - 2] + 1);
+                        }
+                        best
+                    }
+                };
+            }
+        }
+        table[a.len()][b.len()]
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_band_agrees_with_the_whole_table(a in "[abc]{0,9}", b in "[abc]{0,9}", most in 0..4_usize) {
+            let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+            let whole = whole_distance(&a, &b);
+            proptest::prop_assert_eq!(distance(&a, &b, most), (whole <= most).then_some(whole));
+        }
+    }
 
     #[test]
     fn a_typo_finds_its_word_and_a_stranger_does_not() {

@@ -62,6 +62,10 @@ fn range(n: &CelInt) -> Result<CelList<'static>, ExecutionError> {
 }
 
 /// The texts of a list as one, with `separator` between them.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that CEL calls functions in"
+)]
 fn join<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let wrong = || ExecutionError::function_error("join", "expected a list of texts and a text");
     let [list, separator] = args.as_slice() else {

@@ -140,7 +140,7 @@ impl Template {
                     match piece {
                         Piece::Plain(plain) => text.push_str(plain),
                         Piece::Expression { expression, .. } => {
-                            print(expression, scope, &mut text)?
+                            print(expression, scope, &mut text)?;
                         }
                     }
                 }

@@ -129,6 +129,40 @@ impl Reader<'_> {
         }
         chosen.map(|(_, value)| *value)
     }
+
+    /// A list of texts, or a single one.
+    pub(super) fn words(&mut self, entry: &Entry, at: &str, help: &str) -> Vec<String> {
+        match &entry.value.data {
+            Data::Text(one) => vec![one.clone()],
+            Data::List(list) => list
+                .iter()
+                .enumerate()
+                .filter_map(|(i, node)| match &node.data {
+                    Data::Text(text) => Some(text.clone()),
+                    _ => {
+                        let at = pointer(at, &i.to_string());
+                        self.report(
+                            "wrong-type",
+                            if node.span.len == 0 {
+                                entry.key_span
+                            } else {
+                                node.span
+                            },
+                            &at,
+                            format!("expected text, got {}", node.kind()),
+                            format!("expected a list of {help}"),
+                        );
+                        None
+                    }
+                })
+                .collect(),
+            _ => {
+                let help = format!("expected a list of {help}");
+                self.wrong_type(place(entry), at, "a list", &entry.value, &help);
+                Vec::new()
+            }
+        }
+    }
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

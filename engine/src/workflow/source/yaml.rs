@@ -67,10 +67,7 @@ fn node(read: Spanned<Read>) -> Node {
 fn span(location: &Location) -> Span {
     let span = location.span();
     let number = |n: Option<_>| n.and_then(|n: u64| usize::try_from(n).ok()).unwrap_or(0);
-    Span::new(
-        number(span.byte_offset().map(Into::into)),
-        number(span.byte_len().map(Into::into)),
-    )
+    Span::new(number(span.byte_offset()), number(span.byte_len()))
 }
 
 struct Read(Data);
