@@ -73,7 +73,7 @@ pub(super) const RETIRE_WORKER: &str = "update workers set state = $2 where id =
 pub(super) const LOSE_WORKERS: &str =
     "update workers set state = 'lost' where state = 'live' and lease_until < $1";
 pub(super) const LATE_RUNS: &str = "select id from runs where deadline_at is not null \
-     and state in ('pending', 'running') and deadline_at < $1 limit 100";
+     and state in ('pending', 'running') and deadline_at < $1 and failure is null limit 100";
 pub(super) const LIVE_WORKERS: &str = "select id, host from workers where state = 'live'";
 
 pub(super) const DELETE_RUN: [&str; 7] = [
