@@ -381,6 +381,7 @@ impl Commit<'_> {
         let mut parents = Vec::new();
         for work in worksets {
             let run = work.run.id;
+            let mut recount = None;
             for effect in std::mem::take(&mut work.effects) {
                 match effect {
                     Effect::Ring { queue } => {
@@ -410,22 +411,53 @@ impl Commit<'_> {
                             .await?;
                         self.after.rings.extend(queue.and_then(|q| QueueName::new(&q).ok()));
                     }
-                    Effect::ResetItems { step, limit } => {
+                    Effect::ResetItems { step, limit, places, hold } => {
                         sqlx::query(sql::RESET_ITEMS)
                             .bind(run.to_string())
                             .bind(i64::from(step))
                             .bind(limit.map_or(i64::MAX, i64::from))
                             .bind(self.now.0)
+                            .bind(places.map_or(i64::MAX, i64::from))
+                            .bind(if hold { crate::run::Held::CONCURRENCY } else { 0 })
                             .execute(&mut *self.conn)
                             .await?;
                         self.after.rings.insert(crate::transition::item_queue(&work.plan, step));
                     }
+                    Effect::RecountPlaces { limit } => recount = Some(limit),
                     Effect::ReleaseConcurrency => self.release_concurrency(work).await?,
                     Effect::SettleParent { parent, outcome } => parents.push(parent_settlement(run, parent, outcome)),
                 }
             }
+            if let Some(limit) = recount {
+                self.recount_places(work, limit).await?;
+            }
         }
         Ok(parents)
+    }
+
+    /// Counts who holds a place of the run's `max_parallel`, and lets go what there is room for.
+    async fn recount_places(&mut self, work: &Workset, limit: u32) -> Result<(), StoreError> {
+        let run = work.run.id.to_string();
+        let mapped: Vec<usize> =
+            work.plan.steps.iter().enumerate().filter(|(_, step)| step.map.is_some()).map(|(index, _)| index).collect();
+        let (active, waiting): (i64, i64) = sqlx::query_as(sql::COUNT_PLACES)
+            .bind(&run)
+            .bind(rows::json(&mapped))
+            .fetch_one(&mut *self.conn)
+            .await?;
+        let released = waiting.min(i64::from(limit) - active).max(0);
+        for _ in 0..released {
+            let queue: Option<String> =
+                sqlx::query_scalar(sql::RELEASE_TASK).bind(&run).bind(self.now.0).fetch_optional(&mut *self.conn).await?;
+            self.after.rings.extend(queue.and_then(|q| QueueName::new(&q).ok()));
+        }
+        sqlx::query(sql::SET_PLACES)
+            .bind(&run)
+            .bind(active + released)
+            .bind(waiting - released)
+            .execute(&mut *self.conn)
+            .await?;
+        Ok(())
     }
 
     /// Stops what has not ended: in the database now, in the workers after the commit.

@@ -229,6 +229,7 @@ impl Workset {
             group.failed += 1;
             if fail_mode == FailMode::Fast {
                 self.effects.push(Effect::CancelItems { step });
+                self.effects.extend(self.plan.max_parallel.map(|limit| Effect::RecountPlaces { limit }));
                 self.end_step(step, End::Failed(failure), settlement, now);
                 return;
             }
@@ -327,7 +328,7 @@ impl Workset {
         self.run_mut().failure = Some(failure.clone());
         self.run.waiting = 0;
         self.run.active = 0;
-        self.effects.retain(|e| !matches!(e, Effect::ReleaseTask | Effect::ReleaseItem { .. }));
+        self.effects.retain(|e| !matches!(e, Effect::ReleaseTask | Effect::ReleaseItem { .. } | Effect::RecountPlaces { .. }));
         self.effects.push(Effect::CancelRest { except: last_word });
         if let Some(step) = last_word {
             self.run_mut().open = 1;
