@@ -16,6 +16,8 @@
 mod act;
 mod claim;
 mod commit;
+#[cfg(test)]
+mod conformance;
 mod error;
 mod notifier;
 mod op;
@@ -32,7 +34,7 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 pub use error::StoreError;
@@ -62,6 +64,11 @@ impl Store {
     /// Opens the database file, making and migrating it as needed, and starts the writer.
     pub(crate) async fn open(path: &Path, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
         let (conn, readers) = open::connect(path, durability).await?;
+        Ok(Self::over(conn, readers, clock))
+    }
+
+    /// A store over connections that are ready.
+    fn over(conn: SqliteConnection, readers: SqlitePool, clock: Clock) -> Self {
         let (outbox, inbox) = mpsc::unbounded_channel();
         let plans = Plans::default();
         let notifier = Arc::new(Notifier::default());
@@ -74,9 +81,10 @@ impl Store {
             demand: None,
             wake_at: None,
             data_version: 0,
+            looked_at: tokio::time::Instant::now(),
         };
         tokio::spawn(writer.run());
-        Ok(Self { outbox, readers, plans, notifier })
+        Self { outbox, readers, plans, notifier }
     }
 
     /// Asks the writer, and waits until the answer is durable.
