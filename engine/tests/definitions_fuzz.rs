@@ -128,6 +128,86 @@ fn apply(text: &str, edits: &[Edit]) -> String {
     text.into_iter().collect()
 }
 
+/// Expressions that are right by their grammar, whatever their types.
+fn well_formed() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "inputs.x",
+        "inputs",
+        "steps.x",
+        "steps.x.x",
+        "item",
+        "index",
+        "inputs.x[0]",
+        "inputs.big",
+        "1",
+        "0",
+        "-1",
+        "2.5",
+        "1e308",
+        "'a'",
+        "''",
+        "'é🏠'",
+        "b'\\xff'",
+        "null",
+        "true",
+        "false",
+        "7u",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "18446744073709551615u",
+        "[]",
+        "{}",
+        "int",
+        "y",
+    ])
+    .prop_map(str::to_owned);
+    leaf.prop_recursive(4, 24, 3, |inner| {
+        let operator = prop::sample::select(vec![
+            "+", "-", "*", "/", "%", "==", "!=", "<", "<=", ">", ">=", "&&", "||", "in",
+        ]);
+        let function = prop::sample::select(vec![
+            "size", "int", "uint", "double", "string", "bytes", "type", "dyn", "range", "!", "-",
+            "bool",
+        ]);
+        let method = prop::sample::select(vec!["contains", "startsWith", "endsWith", "join"]);
+        let comprehension =
+            prop::sample::select(vec!["map", "filter", "all", "exists", "exists_one"]);
+        prop_oneof![
+            (inner.clone(), operator, inner.clone())
+                .prop_map(|(a, op, b)| format!("({a} {op} {b})")),
+            (function, inner.clone()).prop_map(|(f, a)| format!("{f}({a})")),
+            (inner.clone(), method, inner.clone()).prop_map(|(a, m, b)| format!("{a}.{m}({b})")),
+            (inner.clone(), comprehension, inner.clone())
+                .prop_map(|(a, c, b)| format!("{a}.{c}(y, {b})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a}[{b}]")),
+            (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(a, b, c)| format!("({a} ? {b} : {c})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("[{a}, {b}]")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{{{a}: {b}}}")),
+            inner.clone().prop_map(|a| format!("has({a}.x)")),
+            inner.prop_map(|a| format!("{a}.x")),
+        ]
+    })
+}
+
+fn evaluates(text: &str) -> Result<(), TestCaseError> {
+    let Ok(expression) = Expression::parse(text) else {
+        return Ok(());
+    };
+    let scope = Scope::new()
+        .inputs_from(&json!({
+            "x": [1, 2.5, "a", null, { "x": true }, i64::MIN, u64::MAX, -0.0],
+            "big": (0..300).collect::<Vec<_>>(),
+        }))
+        .step("x", Prepared::from(json!({ "x": "text" })))
+        .item(Prepared::from(json!(3)), 1);
+    let value = expression.evaluate(&scope);
+    // What was accepted bare is accepted in braces, and says the same.
+    let braced = Template::parse(Value::String(format!("${{{{ {} }}}}", expression.text())));
+    prop_assert_eq!(braced.unwrap().evaluate(&scope), value);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -155,17 +235,12 @@ proptest! {
             "1u", "b'x'", "'''", "\\", "é", "type(", "int(", "string(", "{'a':", "dyn(", "@", "`", "\n", "//",
         ]), 0..14)
     ) {
-        let text = parts.concat();
-        if let Ok(expression) = Expression::parse(&text) {
-            let scope = Scope::new()
-                .inputs_from(&json!({ "x": [1, 2.5, "a", null, { "x": true }] }))
-                .step("x", Prepared::from(json!({ "x": "text" })))
-                .item(Prepared::from(json!(3)), 1);
-            let _ = expression.evaluate(&scope);
-            // What was accepted bare is accepted in braces, and says the same.
-            let braced = Template::parse(Value::String(format!("${{{{ {} }}}}", expression.text())));
-            prop_assert_eq!(braced.unwrap().evaluate(&scope), expression.evaluate(&scope));
-        }
+        evaluates(&parts.concat())?;
+    }
+
+    #[test]
+    fn no_well_formed_expression_breaks_the_evaluator(text in well_formed()) {
+        evaluates(&text)?;
     }
 
     #[test]

@@ -270,10 +270,17 @@ fn explain(error: ExecutionError) -> ExprError {
         ExecutionError::InvalidArgumentCount { expected, actual } => {
             ExprError::new(format!("expected {expected} arguments, got {actual}"))
         }
-        other => {
-            let text: String = other.to_string().chars().take(200).collect();
-            ExprError::new(text)
+        ExecutionError::UnsupportedKeyType(key) => ExprError::new(format!(
+            "{} cannot be a key of an object",
+            type_word(&key.type_of().to_string())
+        ))
+        .help("keys are text, integers or booleans"),
+        ExecutionError::NotSupportedAsMethod { method, target } => {
+            does_not_work(&method, &[&target.type_of().to_string()])
         }
+        ExecutionError::MissingArgumentOrTarget => ExprError::new("an argument is missing"),
+        // The rest carry values, or nothing a person could use.
+        _ => ExprError::new("it has no value"),
     }
 }
 
