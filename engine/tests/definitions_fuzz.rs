@@ -437,16 +437,19 @@ fn monsters() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The best of three: the machine may be busy with something else.
-fn time(file: &str, text: &str) -> Duration {
-    (0..3)
-        .map(|_| {
-            let begun = Instant::now();
-            let _ = Workflow::parse(&Source { file, text }, &AnyCatalog);
-            begun.elapsed()
-        })
-        .min()
-        .unwrap()
+/// How long a file takes; tried again when it took too long, since the machine
+/// may be busy with something else.
+fn time(file: &str, text: &str, bound: Duration) -> Duration {
+    let mut best = Duration::MAX;
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let _ = Workflow::parse(&Source { file, text }, &AnyCatalog);
+        best = best.min(begun.elapsed());
+        if best <= bound {
+            break;
+        }
+    }
+    best
 }
 
 #[test]
@@ -455,7 +458,7 @@ fn the_worst_files_are_answered_quickly() {
     let bound = Duration::from_millis(if cfg!(debug_assertions) { 2_000 } else { 100 });
     let mut slow = Vec::new();
     for (name, yaml) in monsters() {
-        let took = time("monster.yaml", &yaml);
+        let took = time("monster.yaml", &yaml, bound);
         let answer = survives("monster.yaml", &yaml);
         println!(
             "{took:>10.1?} {name} ({} kB): {}",
@@ -491,7 +494,7 @@ fn the_worst_toml_is_answered_quickly() {
         format!("name = \"a\"\nx-a = [{}]", "1,".repeat(120_000)),
     ];
     for text in monsters {
-        let took = time("monster.toml", &text);
+        let took = time("monster.toml", &text, bound);
         let _ = survives("monster.toml", &text);
         println!(
             "{took:>10.1?} {}",
