@@ -219,6 +219,8 @@ pub struct TaskRow {
     pub output: Option<Arc<str>>,
     pub error: Option<Failure>,
     pub cached: bool,
+    /// Whether an event tells of the present attempt.
+    pub announced: bool,
 }
 
 /// A run as decisions see it; what they never look at stays in the store.
@@ -241,8 +243,9 @@ pub struct RunRow {
     pub parent: Option<Parent>,
     pub concurrency_key: Option<Arc<str>>,
     pub failure: Option<Failure>,
-    /// Written, never read.
+    /// Written, never read; a first start is kept.
     pub output: Option<Arc<str>>,
+    pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
     pub deadline_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
@@ -282,7 +285,7 @@ impl Failure {
     }
 }
 
-/// One attempt, as recorded at its end.
+/// An attempt that did not succeed, as recorded at its end.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the columns, one to one; migrations/ describes them")]
 pub struct AttemptRow {

@@ -41,7 +41,7 @@ pub use open::Durability;
 pub use read::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
 
 pub(crate) use claim::{Claim, Demand, Granted, Halt, Held, Lane};
-pub(crate) use op::{Answer, AttemptReport, Op, WorkerRow};
+pub(crate) use op::{Answer, AttemptReport, Op, Overdue, WorkerRow};
 pub(crate) use plans::Plans;
 
 use crate::id::RunId;

@@ -388,5 +388,6 @@ fn blank(run: &RunRow, plan: &Plan, step: StepIndex, item: i32, now: Timestamp) 
         output: None,
         error: None,
         cached: false,
+        announced: false,
     }
 }

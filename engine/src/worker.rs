@@ -27,7 +27,7 @@ use crate::artifact::ArtifactStore;
 use crate::config::{EngineConfig, WorkerConfig};
 use crate::id::{QueueName, WorkerId};
 use crate::library::Library;
-use crate::store::{Answer, Demand, Granted, Lane, Op, Store, StoreError, WorkerRow};
+use crate::store::{Answer, Demand, Granted, Lane, Op, Overdue, Store, StoreError, WorkerRow};
 use crate::transport::local;
 use crate::workflow::plan::CONTROL_QUEUE;
 
@@ -248,17 +248,20 @@ async fn sweeps(shared: Arc<Shared>, stopping: CancellationToken) {
 }
 
 /// One sweep: workers that are gone, attempts that are overdue, runs whose time is up.
+///
+/// Looks first, from a reader, so that looking never holds up the writer.
 pub(crate) async fn sweep(store: &Store, config: &EngineConfig) -> Result<crate::store::SweepCounts, StoreError> {
     let here = host();
-    let dead = store
-        .live_workers()
-        .await?
-        .into_iter()
-        .filter(|(id, host)| *host == here && is_dead(config, *id))
-        .map(|(id, _)| id)
-        .collect();
+    let live = store.live_workers().await?;
+    let dead = live.into_iter().filter(|(id, host)| *host == here && is_dead(config, *id)).map(|(id, _)| id).collect();
     let grace_ms = i64::try_from((config.stop_grace * 2).as_millis()).unwrap_or(i64::MAX);
-    match store.write(Op::Sweep { grace_ms, dead }).await? {
+    let mut overdue = Overdue { workers: dead, attempts: Vec::new() };
+    let now = config.clock.now();
+    overdue.attempts = store.overdue(now, grace_ms, &overdue.workers).await?;
+    if overdue.workers.is_empty() && overdue.attempts.is_empty() && !store.has_late(now).await? {
+        return Ok(crate::store::SweepCounts::default());
+    }
+    match store.write(Op::Sweep(overdue)).await? {
         Answer::Swept(counts) => Ok(counts),
         _ => Ok(crate::store::SweepCounts::default()),
     }

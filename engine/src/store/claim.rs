@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::commit::Commit;
 use super::{StoreError, rows, sql};
 use crate::id::{QueueName, RunId, WorkerId, WorkflowName};
-use crate::run::{Event, EventKind, TaskKey};
-use crate::time::Timestamp;
+use crate::run::TaskKey;
 use crate::workflow::plan::{Plan, StepIndex};
 
 /// Tasks claimed for one queue in one commit at most.
@@ -33,7 +32,6 @@ pub(crate) struct Claim {
     pub(crate) item: Option<String>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) run: Arc<ClaimedRun>,
-    pub(crate) started_at: Timestamp,
 }
 
 /// What every claim of one run shares.
@@ -229,9 +227,9 @@ impl Demand {
 #[derive(Deserialize)]
 struct Claimed(RunId, StepIndex, i32, i64, #[expect(dead_code, reason = "the statement's column")] QueueName, #[expect(dead_code, reason = "the statement's column")] Option<i64>, Option<String>);
 
-/// `begin_runs.sql`.
+/// `claimed_runs.sql`.
 #[derive(Deserialize)]
-struct Begun(RunId, i64, WorkflowName, Arc<str>, i64, i64, i64, i64, Option<String>);
+struct RunOfClaim(RunId, WorkflowName, Arc<str>, i64, i64, i64, i64, Option<String>);
 
 impl Commit<'_> {
     /// Claims what the worker's free slots can take.
@@ -272,10 +270,10 @@ impl Commit<'_> {
         if claimed.is_empty() {
             return Ok(Vec::new());
         }
-        let begun = self.begin_runs(&claimed).await?;
+        let runs = self.runs_of(&claimed).await?;
         let mut granted = Vec::with_capacity(claimed.len());
         for (task, (lane, permit)) in claimed.into_iter().zip(permits) {
-            let (plan, run) = begun.get(&task.0).cloned().ok_or_else(|| StoreError::Corrupt {
+            let (plan, run) = runs.get(&task.0).cloned().ok_or_else(|| StoreError::Corrupt {
                 what: "task_runs",
                 detail: format!("a task of run {}, which does not exist", task.0),
             })?;
@@ -286,50 +284,29 @@ impl Commit<'_> {
                 item: task.6,
                 plan,
                 run,
-                started_at: self.now,
             };
             granted.push((lane, Granted { claim, permit, halt: Halt::default() }));
         }
         Ok(granted)
     }
 
-    /// The runs of freshly claimed tasks: begun, if they were not, with an event per task.
-    async fn begin_runs(&mut self, claimed: &[Claimed]) -> Result<HashMap<RunId, (Arc<Plan>, Arc<ClaimedRun>)>, StoreError> {
-        let mut tasks_of: HashMap<RunId, Vec<&Claimed>> = HashMap::new();
-        for task in claimed {
-            tasks_of.entry(task.0).or_default().push(task);
-        }
-        let counts: Vec<(RunId, usize)> = tasks_of.iter().map(|(run, tasks)| (*run, tasks.len())).collect();
-        let begun: Vec<String> = sqlx::query_scalar(sql::BEGIN_RUNS)
-            .bind(rows::json(&counts))
-            .bind(self.now.0)
-            .fetch_all(&mut *self.conn)
-            .await?;
-        let mut runs = HashMap::with_capacity(begun.len());
-        let mut events = Vec::with_capacity(begun.len());
-        for row in begun {
-            let Begun(id, ev_seq, workflow, version, no_cache, depth, priority, generation, inputs) = rows::parse(&row, "runs")?;
+    /// What freshly claimed tasks need of their runs. The runs are not touched:
+    /// that they have begun is told when the attempt is announced or ends.
+    async fn runs_of(&mut self, claimed: &[Claimed]) -> Result<HashMap<RunId, (Arc<Plan>, Arc<ClaimedRun>)>, StoreError> {
+        let mut ids: Vec<RunId> = claimed.iter().map(|task| task.0).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let found: Vec<String> =
+            sqlx::query_scalar(sql::CLAIMED_RUNS).bind(rows::json(&ids)).fetch_all(&mut *self.conn).await?;
+        let mut runs = HashMap::with_capacity(found.len());
+        for row in found {
+            let RunOfClaim(id, workflow, version, no_cache, depth, priority, generation, inputs) =
+                rows::parse(&row, "runs")?;
             let plan = self.plan(&version).await?;
-            let tasks = tasks_of.get(&id).map_or(&[][..], Vec::as_slice);
-            let first = ev_seq - i64::try_from(tasks.len()).unwrap_or(0) + 1;
-            let body: Vec<Event> = (first..)
-                .zip(tasks)
-                .map(|(seq, task)| Event {
-                    seq,
-                    at: self.now,
-                    kind: EventKind::TaskStarted {
-                        step: plan.steps[task.1 as usize].name.clone(),
-                        item: u32::try_from(task.2).ok(),
-                        attempt: task.3,
-                    },
-                })
-                .collect();
-            events.push((id, ev_seq, rows::json(&body)));
-            self.after.touched.insert(id);
             let run = ClaimedRun { workflow, no_cache: no_cache != 0, depth, priority, generation, inputs };
             runs.insert(id, (plan, Arc::new(run)));
         }
-        sqlx::query(sql::INSERT_EVENTS).bind(rows::json(&events)).execute(&mut *self.conn).await?;
+        self.after.touched.extend(ids);
         Ok(runs)
     }
 }

@@ -65,6 +65,11 @@ impl Commit<'_> {
                 answers[*i] = Some(Ok(Answer::Settled(result)));
             }
         }
+        let announced: Vec<(TaskKey, i64)> =
+            ops.iter().filter_map(|op| if let Op::Announce(key, token) = op { Some((*key, *token)) } else { None }).collect();
+        if !announced.is_empty() {
+            self.announce(&announced).await?;
+        }
         let reports: Vec<&AttemptReport> =
             ops.iter().filter_map(|op| if let Op::Report(r) = op { Some(r) } else { None }).collect();
         if !reports.is_empty() {
@@ -73,12 +78,13 @@ impl Commit<'_> {
         for (i, op) in ops.iter().enumerate() {
             let answer = match op {
                 Op::Submit(_) | Op::Settle(_) => continue,
+                Op::Announce(..) => Ok(Answer::Done),
                 Op::Report(_) => Ok(Answer::Done),
                 Op::Act(run, action) => self.act(*run, *action).await?,
                 Op::Register(worker) => self.register(worker).await.map(|()| Answer::Done),
                 Op::Heartbeat { worker, lease_until, holds } => self.heartbeat(*worker, *lease_until, holds).await,
                 Op::Retire(worker) => self.retire(*worker).await.map(|()| Answer::Done),
-                Op::Sweep { grace_ms, dead } => self.sweep(*grace_ms, dead).await.map(Answer::Swept),
+                Op::Sweep(overdue) => self.sweep(overdue).await.map(Answer::Swept),
                 Op::Delete(run) => self.delete(*run).await.map(|()| Answer::Done),
             };
             // A refusal is an answer; a database error fails the whole transaction.
@@ -117,6 +123,45 @@ impl Commit<'_> {
         rows::tasks(&json)
     }
 
+    /// Runs with their plans.
+    async fn load_runs_of(&mut self, ids: impl Iterator<Item = RunId>) -> Result<HashMap<RunId, (RunRow, Arc<Plan>)>, StoreError> {
+        let mut ids: Vec<RunId> = ids.collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut runs = HashMap::with_capacity(ids.len());
+        for run in self.load_runs(&ids).await? {
+            let plan = self.plan(&run.version).await?;
+            runs.insert(run.id, (run, plan));
+        }
+        Ok(runs)
+    }
+
+    /// Worksets of these runs over these rows, and over all steps of the `whole` ones.
+    async fn worksets(
+        &mut self,
+        runs: HashMap<RunId, (RunRow, Arc<Plan>)>,
+        keys: HashSet<(RunId, u32, i32)>,
+        whole: HashSet<RunId>,
+    ) -> Result<BTreeMap<RunId, Workset>, StoreError> {
+        let keys: Vec<_> = keys.into_iter().collect();
+        let json: String =
+            sqlx::query_scalar(sql::LOAD_TASKS).bind(rows::json(&keys)).fetch_one(&mut *self.conn).await?;
+        let mut tasks: HashMap<RunId, HashMap<(u32, i32), TaskRow>> = HashMap::new();
+        for row in rows::tasks(&json)? {
+            tasks.entry(row.key.run).or_default().insert((row.key.step, row.key.item), row);
+        }
+        for run in whole {
+            for row in self.load_steps(run).await? {
+                tasks.entry(run).or_default().entry((row.key.step, row.key.item)).or_insert(row);
+            }
+        }
+        let worksets = runs.into_iter().map(|(id, (run, plan))| {
+            let rows = tasks.remove(&id).unwrap_or_default().into_values();
+            (id, Workset::new(plan, run, rows))
+        });
+        Ok(worksets.collect())
+    }
+
     /// Takes reports; those that end a sub-workflow's run settle the step above it in the same breath.
     async fn settle(&mut self, settlements: &[&Settlement]) -> Result<Vec<Result<(), TransitionError>>, StoreError> {
         let (results, parents) = self.settle_once(settlements).await?;
@@ -135,24 +180,31 @@ impl Commit<'_> {
         Ok(())
     }
 
+    /// Tells that attempts are under way; those that are over meanwhile have told so themselves.
+    async fn announce(&mut self, attempts: &[(TaskKey, i64)]) -> Result<(), StoreError> {
+        let runs = self.load_runs_of(attempts.iter().map(|(key, _)| key.run)).await?;
+        let keys = attempts.iter().map(|(key, _)| (key.run, key.step, key.item)).collect();
+        let mut worksets = self.worksets(runs, keys, HashSet::new()).await?;
+        for (key, token) in attempts {
+            if let Some(work) = worksets.get_mut(&key.run) {
+                let _ = work.announce(*key, *token);
+            }
+        }
+        let worksets: Vec<Workset> = worksets.into_values().collect();
+        self.save(&worksets).await
+    }
+
     async fn settle_once(
         &mut self,
         settlements: &[&Settlement],
     ) -> Result<(Vec<Result<(), TransitionError>>, Vec<Settlement>), StoreError> {
-        let mut ids: Vec<RunId> = settlements.iter().map(|s| s.key.run).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let runs = self.load_runs(&ids).await?;
-        let mut plans = HashMap::with_capacity(runs.len());
-        for run in &runs {
-            plans.insert(run.id, self.plan(&run.version).await?);
-        }
-
+        // The plans say which rows are touched, and the runs say which plans.
+        let runs = self.load_runs_of(settlements.iter().map(|s| s.key.run)).await?;
         let mut keys: HashSet<(RunId, u32, i32)> = HashSet::new();
         let mut whole: HashSet<RunId> = HashSet::new();
         for settlement in settlements {
             let run = settlement.key.run;
-            let Some(plan) = plans.get(&run) else { continue };
+            let Some((_, plan)) = runs.get(&run) else { continue };
             match rows_for(plan, settlement) {
                 Some(rows) => keys.extend(rows.into_iter().map(|(step, item)| (run, step, item))),
                 None => {
@@ -161,27 +213,7 @@ impl Commit<'_> {
                 }
             }
         }
-        let keys: Vec<_> = keys.into_iter().collect();
-        let json: String =
-            sqlx::query_scalar(sql::LOAD_TASKS).bind(rows::json(&keys)).fetch_one(&mut *self.conn).await?;
-        let mut tasks: HashMap<RunId, HashMap<(u32, i32), TaskRow>> = HashMap::new();
-        for row in rows::tasks(&json)? {
-            tasks.entry(row.key.run).or_default().insert((row.key.step, row.key.item), row);
-        }
-        for run in whole {
-            for row in self.load_steps(run).await? {
-                tasks.entry(run).or_default().entry((row.key.step, row.key.item)).or_insert(row);
-            }
-        }
-
-        let mut worksets: BTreeMap<RunId, Workset> = runs
-            .into_iter()
-            .map(|run| {
-                let rows = tasks.remove(&run.id).unwrap_or_default().into_values();
-                let plan = Arc::clone(&plans[&run.id]);
-                (run.id, Workset::new(plan, run, rows))
-            })
-            .collect();
+        let mut worksets = self.worksets(runs, keys, whole).await?;
 
         let mut results = Vec::with_capacity(settlements.len());
         let mut accepted = Vec::with_capacity(settlements.len());

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Store, StoreError, rows, sql};
 use crate::artifact::Artifact;
 use crate::id::{QueueName, RunId, StepName, WorkerId, WorkflowName};
-use crate::run::{AttemptOutcome, Event, Failure, Held, RunState, TaskState};
+use crate::run::{AttemptOutcome, Event, Failure, Held, RunState, TaskKey, TaskState};
 use crate::task::{LogLevel, Progress};
 use crate::time::Timestamp;
 use crate::workflow::plan::{Action, Plan, StepIndex};
@@ -472,6 +472,28 @@ impl Store {
     pub(crate) async fn live_workers(&self) -> Result<Vec<(WorkerId, String)>, StoreError> {
         let found: Vec<(String, String)> = sqlx::query_as(sql::LIVE_WORKERS).fetch_all(&self.readers).await?;
         Ok(found.into_iter().filter_map(|(id, host)| Some((id.parse().ok()?, host))).collect())
+    }
+
+    /// Attempts whose worker is gone, or whose time is long up: key, token, and which of the two.
+    pub(crate) async fn overdue(&self, now: Timestamp, grace_ms: i64, dead: &[WorkerId]) -> Result<Vec<(TaskKey, i64, bool)>, StoreError> {
+        let found: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(sql::OVERDUE_TASKS)
+            .bind(now.0)
+            .bind(grace_ms)
+            .bind(rows::json(dead))
+            .fetch_all(&self.readers)
+            .await?;
+        let attempts = found.into_iter().filter_map(|(run, step, item, token, worker_lost)| {
+            let key = TaskKey { run: run.parse().ok()?, step: step.try_into().ok()?, item: item.try_into().ok()? };
+            Some((key, token, worker_lost != 0))
+        });
+        Ok(attempts.collect())
+    }
+
+    /// Whether a run's time is up, or a worker's lease has ended.
+    pub(crate) async fn has_late(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let runs: Vec<String> = sqlx::query_scalar(sql::LATE_RUNS).bind(now.0).fetch_all(&self.readers).await?;
+        let workers: Vec<String> = sqlx::query_scalar(sql::DEAD_WORKERS).bind(now.0).fetch_all(&self.readers).await?;
+        Ok(!runs.is_empty() || !workers.is_empty())
     }
 
     pub(crate) async fn expired_runs(&self, now: Timestamp) -> Result<Vec<RunId>, StoreError> {

@@ -62,6 +62,7 @@ struct LoadedTask(
     i64,
     i64,
     Option<RunId>,
+    i64,
 );
 
 pub(super) fn runs(json: &str) -> Result<Vec<RunRow>, StoreError> {
@@ -91,6 +92,7 @@ pub(super) fn runs(json: &str) -> Result<Vec<RunRow>, StoreError> {
                 concurrency_key: r.15,
                 failure,
                 output: None,
+                started_at: None,
                 finished_at: None,
                 deadline_at: None,
                 expires_at: None,
@@ -124,6 +126,7 @@ pub(super) fn tasks(json: &str) -> Result<Vec<TaskRow>, StoreError> {
             failed: t.18,
             waiting: t.19,
             child: t.20,
+            announced: t.21 != 0,
             input: None,
             output: None,
             error: None,
@@ -169,6 +172,7 @@ pub(super) struct SavedTask<'a>(
     Option<&'a str>,
     Option<String>,
     i64,
+    i64,
 );
 
 impl<'a> From<&'a TaskRow> for SavedTask<'a> {
@@ -195,6 +199,7 @@ impl<'a> From<&'a TaskRow> for SavedTask<'a> {
             t.output.as_deref(),
             text(t.error.as_ref()),
             i64::from(t.cached),
+            i64::from(t.announced),
         )
     }
 }
@@ -280,6 +285,7 @@ pub(super) struct SavedRun<'a>(
     Option<String>,
     Option<Timestamp>,
     Option<Timestamp>,
+    Option<Timestamp>,
 );
 
 impl<'a> From<&'a RunRow> for SavedRun<'a> {
@@ -295,6 +301,7 @@ impl<'a> From<&'a RunRow> for SavedRun<'a> {
             text(r.failure.as_ref()),
             r.finished_at,
             r.expires_at,
+            r.started_at,
         )
     }
 }

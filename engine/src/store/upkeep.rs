@@ -1,19 +1,13 @@
 //! Workers' lives, what they say, and what they leave behind.
 
-use serde::Deserialize;
-
 use super::commit::Commit;
-use super::op::{Answer, AttemptReport, SweepCounts, WorkerRow};
+use super::op::{Answer, AttemptReport, Overdue, SweepCounts, WorkerRow};
 use super::{StoreError, rows, sql};
 use crate::id::{RunId, WorkerId};
 use crate::run::{AttemptOutcome, TaskKey};
 use crate::task::TaskError;
 use crate::time::Timestamp;
 use crate::transition::{Outcome, Proof, Settlement};
-
-/// `overdue_tasks.sql`.
-#[derive(Deserialize)]
-struct Overdue(RunId, u32, i32, i64, i64);
 
 impl Commit<'_> {
     pub(super) async fn register(&mut self, worker: &WorkerRow) -> Result<(), StoreError> {
@@ -84,27 +78,22 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Declares lost what nobody looks after; the same guards as any report.
-    pub(super) async fn sweep(&mut self, grace_ms: i64, dead: &[WorkerId]) -> Result<SweepCounts, StoreError> {
+    /// Gives up what a look around found; the same guards as any report, since
+    /// the world may have moved on since that look.
+    pub(super) async fn sweep(&mut self, overdue: &Overdue) -> Result<SweepCounts, StoreError> {
         let mut counts = SweepCounts::default();
-        for worker in dead {
-            sqlx::query(sql::RETIRE_WORKER).bind(worker.to_string()).bind("lost").execute(&mut *self.conn).await?;
+        for worker in &overdue.workers {
+            let lost = sqlx::query(sql::RETIRE_WORKER).bind(worker.to_string()).bind("lost");
+            counts.workers += lost.execute(&mut *self.conn).await?.rows_affected();
         }
-        counts.workers = sqlx::query(sql::LOSE_WORKERS).bind(self.now.0).execute(&mut *self.conn).await?.rows_affected()
-            + dead.len() as u64;
-
-        let json: String = sqlx::query_scalar(sql::OVERDUE_TASKS)
-            .bind(self.now.0)
-            .bind(grace_ms)
-            .fetch_one(&mut *self.conn)
-            .await?;
-        let overdue: Vec<Overdue> = rows::parse(&json, "task_runs")?;
+        counts.workers += sqlx::query(sql::LOSE_WORKERS).bind(self.now.0).execute(&mut *self.conn).await?.rows_affected();
         let settlements: Vec<Settlement> = overdue
-            .into_iter()
-            .map(|Overdue(run, step, item, token, worker_lost)| Settlement {
-                key: TaskKey { run, step, item },
+            .attempts
+            .iter()
+            .map(|&(key, token, worker_lost)| Settlement {
+                key,
                 proof: Proof::Token(token),
-                outcome: if worker_lost != 0 {
+                outcome: if worker_lost {
                     Outcome::Failed {
                         outcome: AttemptOutcome::Lost,
                         error: TaskError::retryable("worker_lost", "the worker vanished while running it"),

@@ -28,6 +28,7 @@ pub fn start(new: &NewRun, hold: bool, now: Timestamp) -> Workset {
         concurrency_key: new.options.concurrency_key.clone(),
         output: None,
         failure: None,
+        started_at: None,
         finished_at: None,
         deadline_at: plan.timeout.map(|limit| now.after(limit)),
         expires_at: None,

@@ -43,10 +43,10 @@ impl Workset {
     /// [`TransitionError::Stale`] when the reporter no longer holds the task; nothing has changed then.
     pub fn settle(&mut self, settlement: &Settlement, now: Timestamp, chance: f64) -> Result<(), TransitionError> {
         let TaskKey { step, item, .. } = settlement.key;
-        self.check_proof(settlement)?;
+        self.check_proof(settlement.key, settlement.proof)?;
+        self.tell_start(settlement.key);
         match &settlement.outcome {
             Outcome::Succeeded { output, cached } => {
-                self.end_attempt(step, item, AttemptOutcome::Succeeded, None, now);
                 let row = self.row_mut(step, item);
                 row.output = Some(output.clone());
                 row.cached = *cached;
@@ -91,11 +91,37 @@ impl Workset {
         Ok(())
     }
 
+    /// Tells that an attempt is under way. Short ones are not told of until they
+    /// end: one commit less for each.
+    ///
+    /// # Errors
+    /// [`TransitionError::Stale`] when the attempt is over or was taken away.
+    pub fn announce(&mut self, key: TaskKey, token: i64) -> Result<(), TransitionError> {
+        self.check_proof(key, Proof::Token(token))?;
+        self.tell_start(key);
+        Ok(())
+    }
+
+    /// The first word of an attempt, dated when it began.
+    fn tell_start(&mut self, key: TaskKey) {
+        let row = self.row(key.step, key.item).expect("the row under decision is loaded");
+        if row.announced {
+            return;
+        }
+        let (attempt, began) = (row.attempt, row.started_at.unwrap_or(row.due_at));
+        self.row_mut(key.step, key.item).announced = true;
+        let run = self.run_mut();
+        run.state = RunState::Running;
+        run.started_at = Some(began);
+        let step = self.step_name(key.step);
+        self.emit(began, EventKind::TaskStarted { step, item: key.item_index(), attempt });
+    }
+
     /// The fence: only the holder's report counts.
-    fn check_proof(&self, settlement: &Settlement) -> Result<(), TransitionError> {
-        let TaskKey { step, item, .. } = settlement.key;
+    fn check_proof(&self, key: TaskKey, proof: Proof) -> Result<(), TransitionError> {
+        let TaskKey { step, item, .. } = key;
         let stale = |state| Err(TransitionError::Stale { state });
-        if self.run.state != RunState::Running {
+        if self.run.state.is_terminal() {
             return stale(self.run.state.as_str());
         }
         let Some(row) = self.row(step, item) else {
@@ -110,7 +136,7 @@ impl Workset {
         if is_stopped {
             return stale(TaskState::Cancelled.as_str());
         }
-        let holds = match settlement.proof {
+        let holds = match proof {
             Proof::Token(token) => row.token == Some(token),
             Proof::Child { run, attempt } => row.child == Some(run) && row.attempt == attempt,
         };
@@ -256,7 +282,6 @@ impl Workset {
             End::Failed(failure) => Some(failure.clone()),
         };
         row.token = None;
-        row.worker = None;
         row.held = Held::default();
         row.finished_at = Some(now);
     }
