@@ -1,1 +1,5 @@
 //! aquatint-tasks
+
+pub mod generate;
+pub mod painter;
+pub mod provenance;

@@ -1,0 +1,914 @@
+//! What people have built on land.
+
+use std::f32::consts::FRAC_PI_2;
+
+use super::brush::{Brush, Extent, Stand, convex, limb, oval, slab};
+use super::maths::{Rgb, clamp01, floor, lerp, sin, smooth, srgb, v3};
+use super::noise::{cell, value};
+use super::props::Prop;
+use super::scene::Style;
+
+/// The light of a lamp behind glass.
+pub(super) const WARM: Rgb = v3(2.6, 1.55, 0.55);
+
+fn plaster(brush: &Brush<'_>, prop: &Prop, usual: u32) -> Rgb {
+    match (prop.hue, brush.plan.style) {
+        (Some(hue), _) => hue,
+        (None, Style::Neon) => srgb(0x3a_2a70),
+        (None, _) => srgb(usual),
+    }
+}
+
+fn is_snowy(brush: &Brush<'_>) -> bool {
+    brush.plan.soil.snowline < 1000.0
+}
+
+/// Fills a convex wall of one orientation.
+fn wall(
+    brush: &mut Brush<'_>,
+    stand: &Stand,
+    points: &[(f32, f32)],
+    normal: (f32, f32, f32),
+    paint: impl Fn(f32, f32) -> Rgb,
+) {
+    let light = brush.light();
+    let n = v3(normal.0, normal.1, normal.2).unit();
+    let mut e: Extent = [f32::MAX, f32::MAX, f32::MIN, f32::MIN];
+    for &(u, v) in points {
+        e = [e[0].min(u), e[1].min(v), e[2].max(u), e[3].max(v)];
+    }
+    brush.fill(
+        stand,
+        e,
+        |u, v| convex(points, u, v),
+        |u, v| light.on(paint(u, v), n, 1.0),
+    );
+}
+
+/// A window, dark by day and warm by night.
+fn window(brush: &mut Brush<'_>, stand: &Stand, e: Extent, lit: bool) {
+    let frame = (e[2] - e[0]) * 0.12;
+    let middle = (e[0] + e[2]) * 0.5;
+    let half = (e[1] + e[3]) * 0.5;
+    let light = brush.light();
+    let neon = brush.plan.style == Style::Neon;
+    brush.fill(
+        stand,
+        e,
+        |u, v| slab(e, u, v),
+        |u, v| {
+            let bar = (u - middle).abs() < frame * 0.45 || (v - half).abs() < frame * 0.45;
+            if bar {
+                v3(0.05, 0.04, 0.035)
+            } else if lit {
+                let lamp = if neon { v3(0.3, 2.0, 2.6) } else { WARM };
+                lamp * (0.65 + 0.35 * smooth(e[1], e[3], v))
+            } else {
+                light.on(v3(0.10, 0.13, 0.17), v3(0.0, 0.6, -0.6).unit(), 1.0) * 1.4
+            }
+        },
+    );
+}
+
+/// Warm light on what lies around a lamp.
+fn shine(brush: &mut Brush<'_>, stand: &Stand, at: (f32, f32), reach: f32, strength: f32) {
+    let lamp = if brush.plan.style == Style::Neon {
+        v3(0.3, 0.8, 1.0)
+    } else {
+        v3(1.0, 0.52, 0.16)
+    };
+    brush.glow(stand, at, reach, lamp * strength);
+}
+
+/// A house with a gable to the viewer and one long side.
+pub(super) fn house(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
+    let h = prop.size;
+    let flip = if prop.turn < 0.0 { -1.0 } else { 1.0 };
+    let walls = plaster(
+        brush,
+        prop,
+        [0xd9_cdb8, 0x8c_5a3c, 0xc9_b89a, 0x9a_4632][usize::from(cell(4, 1, prop.salt) > 0.6)
+            + usize::from(cell(5, 1, prop.salt) > 0.5) * 2],
+    );
+    let roof = if is_snowy(brush) {
+        v3(0.84, 0.87, 0.94)
+    } else if brush.plan.style == Style::Neon {
+        srgb(0x24_1450)
+    } else {
+        srgb(if cell(6, 1, prop.salt) > 0.5 {
+            0x6a_3428
+        } else {
+            0x47_4448
+        })
+    };
+    let (eave, ridge, gable, long) = (h * 0.52, h, h * 0.40, h * 0.95);
+    let salt = prop.salt;
+    let boards = |u: f32, v: f32| {
+        0.86 + 0.14 * sin(v / h * 70.0) + 0.14 * (value(u / h * 30.0, v / h * 30.0, salt) - 0.5)
+    };
+    let m = |u: f32| u * flip;
+    let order = |points: [(f32, f32); 4]| {
+        let mut p = points.map(|(u, v)| (m(u), v));
+        if flip < 0.0 {
+            p.reverse();
+        }
+        p
+    };
+    // Long side, gable, then the roof over both.
+    wall(
+        brush,
+        stand,
+        &order([
+            (gable, -0.05 * h),
+            (gable + long, 0.02 * h),
+            (gable + long, eave * 0.97),
+            (gable, eave),
+        ]),
+        (0.75 * flip, 0.0, -0.65),
+        |u, v| walls * boards(u, v) * 0.95,
+    );
+    let front = [
+        (-gable, -0.05 * h),
+        (gable, -0.05 * h),
+        (gable, eave),
+        (0.0, ridge * 0.98),
+        (-gable, eave),
+    ]
+    .map(|(u, v)| (m(u), v));
+    let mut front = front.to_vec();
+    if flip < 0.0 {
+        front.reverse();
+    }
+    wall(brush, stand, &front, (-0.35 * flip, 0.0, -0.9), |u, v| {
+        walls * boards(u, v)
+    });
+    let tiles = |u: f32, v: f32| {
+        roof * (0.82
+            + 0.2 * sin(v / h * 60.0)
+            + 0.22 * (value(u / h * 24.0, v / h * 40.0, salt ^ 1) - 0.5))
+    };
+    wall(
+        brush,
+        stand,
+        &order([
+            (gable * 1.16, eave * 0.86),
+            (gable + long * 1.06, eave * 0.86),
+            (long * 1.02 + 0.06 * h, ridge),
+            (-0.03 * h, ridge * 1.02),
+        ]),
+        (0.55 * flip, 0.75, -0.35),
+        tiles,
+    );
+    let trim = roof * 0.75;
+    let light = brush.light();
+    brush.fill(
+        stand,
+        [-gable * 1.3, eave * 0.8, gable * 1.3, ridge * 1.06],
+        |u, v| {
+            limb(
+                (m(-gable * 1.15), eave * 0.86),
+                (m(0.0), ridge * 1.01),
+                (h * 0.025, h * 0.025),
+                u,
+                v,
+            )
+            .min(limb(
+                (m(gable * 1.15), eave * 0.86),
+                (m(0.0), ridge * 1.01),
+                (h * 0.025, h * 0.025),
+                u,
+                v,
+            ))
+        },
+        |_, _| light.on(trim, v3(-0.2 * flip, 0.8, -0.5).unit(), 1.0),
+    );
+    // Chimney.
+    let cx = m(long * 0.62);
+    wall(
+        brush,
+        stand,
+        &[
+            (cx - h * 0.055, ridge * 0.86),
+            (cx + h * 0.055, ridge * 0.86),
+            (cx + h * 0.055, ridge * 1.16),
+            (cx - h * 0.055, ridge * 1.16),
+        ],
+        (0.5 * flip, 0.1, -0.8),
+        |_, _| srgb(0x7a_5444) * 0.8,
+    );
+    let lit = brush.dark();
+    let pane = |at: f32, foot: f32, w: f32, tall: f32| {
+        let (a, b) = (m(at - w), m(at + w));
+        [a.min(b), foot, a.max(b), foot + tall]
+    };
+    for at in [0.28, 0.62] {
+        window(
+            brush,
+            stand,
+            pane(gable + long * at, h * 0.20, h * 0.075, h * 0.17),
+            lit,
+        );
+    }
+    window(
+        brush,
+        stand,
+        pane(-gable * 0.45, h * 0.2, h * 0.07, h * 0.17),
+        lit,
+    );
+    window(brush, stand, pane(0.0, h * 0.58, h * 0.06, h * 0.14), lit);
+    let door = pane(gable * 0.40, -0.05 * h, h * 0.075, h * 0.33);
+    brush.fill(
+        stand,
+        door,
+        |u, v| slab(door, u, v),
+        |_, _| light.on(srgb(0x4a_2c1c), v3(-0.3, 0.1, -0.9).unit(), 1.0),
+    );
+    if lit {
+        shine(
+            brush,
+            stand,
+            (m(gable + long * 0.4), h * 0.2),
+            h * 1.5,
+            0.35,
+        );
+        shine(brush, stand, (0.0, h * 0.25), h * 1.1, 0.30);
+        smoke(brush, stand, (cx, ridge * 1.16), h, salt);
+    } else if is_snowy(brush) {
+        smoke(brush, stand, (cx, ridge * 1.16), h, salt);
+    }
+}
+
+/// Smoke that rises and drifts.
+pub(super) fn smoke(brush: &mut Brush<'_>, stand: &Stand, (u0, v0): (f32, f32), h: f32, salt: u32) {
+    let light = brush.light();
+    let gray = light.on(v3(0.6, 0.6, 0.62), v3(0.0, 1.0, 0.0), 0.7) + v3(0.01, 0.01, 0.012);
+    brush.each(
+        stand,
+        [u0 - h * 0.3, v0, u0 + h * 1.1, v0 + h * 1.3],
+        |u, v| {
+            let t = (v - v0) / (h * 1.3);
+            if !(0.0..=1.0).contains(&t) {
+                return None;
+            }
+            let middle = u0 + h * (0.45 * t * t + 0.10 * t * sin(t * 9.0));
+            let wide = h * (0.03 + 0.14 * t);
+            let n = value(u / h * 8.0, v / h * 6.0 - t * 2.0, salt) - 0.35;
+            let k = smooth(1.0, 0.0, (u - middle).abs() / wide - n * 0.8) * (1.0 - t) * 0.45;
+            (k > 0.01).then_some((gray, k))
+        },
+    );
+}
+
+/// A striped tower with a lamp, and a keeper's house at its foot.
+pub(super) fn lighthouse(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
+    let h = prop.size;
+    let light = brush.light();
+    let (wide, narrow) = (h * 0.125, h * 0.078);
+    let (deck, lamp_top) = (h * 0.76, h * 0.90);
+    let stripe = plaster(brush, prop, 0xa8_2a20);
+    let white = if brush.plan.style == Style::Neon {
+        srgb(0x8a_70d8)
+    } else {
+        srgb(0xef_e8dc)
+    };
+    let salt = prop.salt;
+    let lit = brush.dark();
+    let radius =
+        |v: f32| lerp(wide, narrow, clamp01(v / deck)) + h * 0.012 * smooth(0.06, 0.0, v / h);
+    brush.fill(
+        stand,
+        [-wide * 1.3, -h * 0.05, wide * 1.3, deck],
+        |u, v| u.abs() - radius(v),
+        |u, v| {
+            let x = (u / radius(v)).clamp(-1.0, 1.0);
+            let depth = (1.0 - x * x).sqrt();
+            // Bands curve: seen from below, they arch.
+            let turn = v + h * 0.022 * depth;
+            let band = turn / deck * 6.0;
+            let f = band - floor(band) as f32;
+            let red = (floor(band) & 1) == 1;
+            let edge = smooth(0.0, 0.03, f) * smooth(1.0, 0.97, f);
+            let base = if red {
+                white.mix(stripe, edge)
+            } else {
+                stripe.mix(white, edge)
+            };
+            let stain = 0.86 + 0.20 * value(u / h * 40.0, v / h * 9.0, salt)
+                - 0.12 * smooth(0.12, 0.0, v / h);
+            light.on(base * stain, v3(x, 0.05, -depth * 0.8).unit(), 1.0)
+        },
+    );
+    for (i, v) in [0.16, 0.36, 0.56].into_iter().enumerate() {
+        let at = if i % 2 == 0 { -h * 0.02 } else { h * 0.025 };
+        window(
+            brush,
+            stand,
+            [at - h * 0.014, v * h, at + h * 0.014, (v + 0.045) * h],
+            lit,
+        );
+    }
+    // Gallery: a slab on brackets, a rail above it.
+    let iron = v3(0.055, 0.055, 0.065);
+    brush.fill(
+        stand,
+        [
+            -narrow * 1.7,
+            deck - h * 0.03,
+            narrow * 1.7,
+            deck + h * 0.05,
+        ],
+        |u, v| {
+            let slab_d = slab(
+                [
+                    -narrow * 1.5,
+                    deck - h * 0.005,
+                    narrow * 1.5,
+                    deck + h * 0.012,
+                ],
+                u,
+                v,
+            );
+            let bracket = (u.abs()
+                - lerp(
+                    narrow,
+                    narrow * 1.5,
+                    clamp01((v - deck + h * 0.03) / (h * 0.03)),
+                ))
+            .max(v - deck)
+            .max(deck - h * 0.03 - v);
+            let rail = slab(
+                [
+                    -narrow * 1.5,
+                    deck + h * 0.040,
+                    narrow * 1.5,
+                    deck + h * 0.046,
+                ],
+                u,
+                v,
+            );
+            let posts = {
+                let s = u / (narrow * 0.5);
+                let f = (s - floor(s + 0.5) as f32).abs() * narrow * 0.5;
+                (f - h * 0.0025)
+                    .max(u.abs() - narrow * 1.5)
+                    .max(v - deck - h * 0.045)
+                    .max(deck - v)
+            };
+            slab_d.min(bracket).min(rail).min(posts)
+        },
+        |u, _| light.on(iron * 1.6, v3(u / narrow, 0.4, -0.7).unit(), 1.0) + iron * 0.2,
+    );
+    // Lantern: glass between bars, glowing when it is late.
+    let room = narrow * 0.78;
+    brush.fill(
+        stand,
+        [-room, deck + h * 0.012, room, lamp_top],
+        |u, v| slab([-room, deck + h * 0.012, room, lamp_top], u, v),
+        |u, v| {
+            let s = (u / room * 1.5 + 0.5) * 2.0;
+            let f = s - floor(s) as f32;
+            let bar = f < 0.10 || v < deck + h * 0.03;
+            if bar {
+                light.on(iron, v3(u / room, 0.1, -0.7).unit(), 1.0) + iron * 0.3
+            } else if lit {
+                let d = (u / room).abs() + ((v - (deck + lamp_top) * 0.5) / (h * 0.07)).abs() * 0.6;
+                v3(5.5, 4.2, 2.2) * (1.15 - 0.5 * clamp01(d))
+            } else {
+                light.on(v3(0.30, 0.36, 0.40), v3(u / room, 0.3, -0.6).unit(), 1.0) * 1.3
+            }
+        },
+    );
+    // Cap and rod.
+    brush.fill(
+        stand,
+        [-room * 1.4, lamp_top - h * 0.01, room * 1.4, h * 1.04],
+        |u, v| {
+            let t = (v - lamp_top) / (h * 0.075);
+            let dome = if t > 1.0 {
+                1.0
+            } else {
+                u.abs() - room * 1.22 * (1.0 - t.max(0.0) * t.max(0.0)).max(0.0).sqrt()
+            };
+            dome.max(lamp_top - v)
+                .min(slab([-h * 0.004, lamp_top, h * 0.004, h * 1.03], u, v))
+                .min(oval(
+                    (0.0, lamp_top + h * 0.082),
+                    (h * 0.012, h * 0.012),
+                    u,
+                    v,
+                ))
+        },
+        |u, v| {
+            light.on(
+                stripe * 0.75,
+                v3(u / room * 0.9, (v - lamp_top) / (h * 0.06), -0.5).unit(),
+                1.0,
+            )
+        },
+    );
+    if lit {
+        let at = (0.0, (deck + lamp_top) * 0.5);
+        brush.glow(stand, at, h * 1.25, v3(1.5, 1.0, 0.42) * 0.75);
+        brush.glow(stand, at, h * 0.35, v3(2.4, 1.8, 0.9) * 0.6);
+    }
+}
+
+/// A nave and a tower with a spire.
+pub(super) fn church(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
+    let h = prop.size;
+    let stone = plaster(brush, prop, 0xcf_c4b0);
+    let roof = if is_snowy(brush) {
+        v3(0.84, 0.87, 0.94)
+    } else {
+        srgb(0x50_4644)
+    };
+    let salt = prop.salt;
+    let rough = |u: f32, v: f32| 0.85 + 0.3 * (value(u / h * 30.0, v / h * 40.0, salt) - 0.5) * 1.2;
+    let (w, eave) = (h * 0.30, h * 0.26);
+    wall(
+        brush,
+        stand,
+        &[
+            (0.0, -0.03 * h),
+            (h * 0.55, 0.0),
+            (h * 0.55, eave),
+            (0.0, eave),
+        ],
+        (0.5, 0.0, -0.8),
+        |u, v| stone * rough(u, v) * 0.95,
+    );
+    wall(
+        brush,
+        stand,
+        &[
+            (-0.02 * h, eave * 0.96),
+            (h * 0.58, eave * 0.96),
+            (h * 0.52, eave + h * 0.17),
+            (0.0, eave + h * 0.17),
+        ],
+        (0.35, 0.8, -0.4),
+        |u, v| roof * rough(u, v),
+    );
+    let t = w * 0.36;
+    wall(
+        brush,
+        stand,
+        &[
+            (-t, -0.03 * h),
+            (t, -0.03 * h),
+            (t, h * 0.56),
+            (-t, h * 0.56),
+        ],
+        (-0.35, 0.0, -0.9),
+        |u, v| stone * rough(u, v),
+    );
+    wall(
+        brush,
+        stand,
+        &[
+            (t, -0.02 * h),
+            (t * 1.6, 0.0),
+            (t * 1.6, h * 0.55),
+            (t, h * 0.56),
+        ],
+        (0.85, 0.0, -0.5),
+        |u, v| stone * rough(u, v) * 0.9,
+    );
+    wall(
+        brush,
+        stand,
+        &[(-t * 1.2, h * 0.55), (t * 0.5, h * 0.55), (t * 0.3, h)],
+        (-0.6, 0.4, -0.6),
+        |u, v| roof * rough(u, v),
+    );
+    wall(
+        brush,
+        stand,
+        &[(t * 0.5, h * 0.55), (t * 1.8, h * 0.55), (t * 0.3, h)],
+        (0.85, 0.4, -0.3),
+        |u, v| roof * rough(u, v),
+    );
+    let lit = brush.dark();
+    for at in [0.16, 0.28, 0.40] {
+        window(
+            brush,
+            stand,
+            [h * at, h * 0.09, h * (at + 0.035), h * 0.19],
+            lit,
+        );
+    }
+    window(brush, stand, [-t * 0.28, h * 0.40, t * 0.28, h * 0.48], lit);
+    if lit {
+        shine(brush, stand, (h * 0.3, h * 0.12), h * 0.6, 0.3);
+    }
+}
+
+/// Towers, walls and flags.
+pub(super) fn castle(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
+    let h = prop.size;
+    let stone = plaster(brush, prop, 0x9c_9488);
+    let roof = if brush.plan.style == Style::Neon {
+        srgb(0x70_1a8a)
+    } else {
+        srgb(0x56_3a44)
+    };
+    let light = brush.light();
+    let lit = brush.dark();
+    let salt = prop.salt;
+    let course = |u: f32, v: f32| {
+        let row = v / h * 34.0;
+        let seam = (row - floor(row) as f32 - 0.5).abs();
+        0.80 + 0.24 * value(u / h * 16.0, floor(row) as f32, salt)
+            + 0.10 * value(u / h * 50.0, v / h * 50.0, salt)
+            - 0.10 * smooth(0.42, 0.5, seam)
+    };
+    let teeth = |u: f32, top: f32, size: f32| {
+        let s = u / size;
+        top + if (floor(s) & 1) == 0 { size * 0.9 } else { 0.0 }
+    };
+    // Walls between the towers.
+    brush.fill(
+        stand,
+        [-h * 0.75, -h * 0.12, h * 0.75, h * 0.42],
+        |u, v| {
+            (u.abs() - h * 0.72)
+                .max(v - teeth(u, h * 0.30, h * 0.032))
+                .max(-h * 0.12 - v)
+        },
+        |u, v| light.on(stone * course(u, v), v3(-0.1, 0.0, -1.0).unit(), 1.0),
+    );
+    let gate = |u: f32, v: f32| {
+        slab([-h * 0.07, -h * 0.12, h * 0.07, h * 0.09], u, v).min(oval(
+            (0.0, h * 0.09),
+            (h * 0.07, h * 0.07),
+            u,
+            v,
+        ))
+    };
+    brush.fill(
+        stand,
+        [-h * 0.08, -h * 0.12, h * 0.08, h * 0.17],
+        gate,
+        |_, _| {
+            if lit {
+                v3(0.5, 0.24, 0.07)
+            } else {
+                v3(0.03, 0.025, 0.02)
+            }
+        },
+    );
+    let towers = [
+        (-0.70, 0.50, 0.10, false),
+        (0.70, 0.56, 0.10, true),
+        (-0.24, 0.72, 0.11, true),
+        (0.30, 0.62, 0.09, false),
+        (0.06, 0.80, 0.085, true),
+    ];
+    for (at, top, r, cone) in towers {
+        let (at, top, r) = (at * h, top * h, r * h);
+        brush.fill(
+            stand,
+            [at - r * 1.2, -h * 0.12, at + r * 1.2, top + r],
+            |u, v| {
+                let flare = if v > top - r * 0.7 { r * 1.12 } else { r };
+                let crown = if cone {
+                    top
+                } else {
+                    teeth(u - at, top, r * 0.36)
+                };
+                ((u - at).abs() - flare).max(v - crown).max(-h * 0.12 - v)
+            },
+            |u, v| {
+                let x = ((u - at) / (r * 1.12)).clamp(-1.0, 1.0);
+                light.on(
+                    stone * course(u, v),
+                    v3(x, 0.05, -(1.0 - x * x).sqrt()).unit(),
+                    1.0,
+                )
+            },
+        );
+        if cone {
+            let peak = top + r * 2.6;
+            brush.fill(
+                stand,
+                [at - r * 1.4, top, at + r * 1.4, peak],
+                |u, v| ((u - at).abs() - r * 1.3 * (peak - v) / (peak - top)).max(top - v) * 0.9,
+                |u, v| {
+                    let x = ((u - at) / (r * 1.3 * (peak - v) / (peak - top)).max(0.01))
+                        .clamp(-1.0, 1.0);
+                    light.on(
+                        roof * (0.85 + 0.2 * sin(v / h * 90.0)),
+                        v3(x, 0.4, -0.7).unit(),
+                        1.0,
+                    )
+                },
+            );
+            let flag = srgb(0xb0_2a2a);
+            brush.fill(
+                stand,
+                [at - r, peak - r * 0.2, at + r * 1.3, peak + r],
+                |u, v| {
+                    let pole = slab(
+                        [at - r * 0.03, peak - r * 0.2, at + r * 0.03, peak + r],
+                        u,
+                        v,
+                    );
+                    let w = (u - at) / r;
+                    let wave = 0.10 * sin(w * 6.0) * r;
+                    let cloth = slab(
+                        [
+                            at,
+                            peak + r * 0.45 + wave,
+                            at + r * 0.95,
+                            peak + r * 0.95 + wave,
+                        ],
+                        u,
+                        v,
+                    );
+                    pole.min(cloth)
+                },
+                |_, _| light.on(flag, v3(0.0, 0.3, -0.9).unit(), 1.0),
+            );
+        }
+        window(
+            brush,
+            stand,
+            [
+                at - r * 0.16,
+                top * 0.66,
+                at + r * 0.16,
+                top * 0.66 + r * 0.6,
+            ],
+            lit,
+        );
+    }
+    if lit {
+        shine(brush, stand, (0.0, h * 0.1), h * 0.8, 0.35);
+    }
+}
+
+/// A tapered mill with four latticed sails.
+pub(super) fn windmill(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
+    let h = prop.size;
+    let body = plaster(brush, prop, 0xd8_cfbe);
+    let light = brush.light();
+    let salt = prop.salt;
+    let top = h * 0.62;
+    let radius = |v: f32| lerp(h * 0.20, h * 0.12, clamp01(v / top));
+    brush.fill(
+        stand,
+        [-h * 0.22, -h * 0.04, h * 0.22, top],
+        |u, v| u.abs() - radius(v),
+        |u, v| {
+            let x = (u / radius(v)).clamp(-1.0, 1.0);
+            let rough = 0.85 + 0.3 * (value(u / h * 30.0, v / h * 20.0, salt) - 0.3);
+            light.on(body * rough, v3(x, 0.1, -(1.0 - x * x).sqrt()).unit(), 1.0)
+        },
+    );
+    brush.fill(
+        stand,
+        [-h * 0.15, top * 0.98, h * 0.15, h * 0.78],
+        |u, v| oval((0.0, top), (h * 0.145, h * 0.13), u, v).max(top * 0.98 - v),
+        |u, v| {
+            light.on(
+                srgb(0x50_3a30),
+                v3(u / (h * 0.14), (v - top) / (h * 0.1), -0.5).unit(),
+                1.0,
+            )
+        },
+    );
+    let lit = brush.dark();
+    window(
+        brush,
+        stand,
+        [-h * 0.025, h * 0.34, h * 0.025, h * 0.41],
+        lit,
+    );
+    window(
+        brush,
+        stand,
+        [-h * 0.03, -h * 0.02, h * 0.03, h * 0.12],
+        false,
+    );
+    let hub = (0.0, top + h * 0.03);
+    let turn = 0.25 + prop.turn * 0.5;
+    for i in 0u8..4 {
+        let a = turn + f32::from(i) * FRAC_PI_2;
+        let (dx, dy) = (sin(a + FRAC_PI_2), sin(a));
+        let tip = (hub.0 + dx * h * 0.46, hub.1 + dy * h * 0.46);
+        let cloth = srgb(0xe8_dfcc);
+        brush.fill(
+            stand,
+            [
+                hub.0.min(tip.0) - h * 0.1,
+                hub.1.min(tip.1) - h * 0.1,
+                hub.0.max(tip.0) + h * 0.1,
+                hub.1.max(tip.1) + h * 0.1,
+            ],
+            |u, v| {
+                let (x, y) = (u - hub.0, v - hub.1);
+                let (along, off) = (x * dx + y * dy, x * -dy + y * dx);
+                let spar = limb(hub, tip, (h * 0.010, h * 0.006), u, v);
+                let s = along / (h * 0.035);
+                let slat = ((s - floor(s + 0.5) as f32).abs() * h * 0.035 - h * 0.012).max(-0.001);
+                let sail = (off - h * 0.075)
+                    .max(-off)
+                    .max(along - h * 0.45)
+                    .max(h * 0.10 - along)
+                    .max(slat);
+                spar.min(sail)
+            },
+            |_, _| light.on(cloth, v3(0.2, 0.3, -0.9).unit(), 1.0),
+        );
+    }
+    if lit {
+        shine(brush, stand, (0.0, h * 0.36), h * 0.5, 0.25);
+    }
+}
+
+/// A tower block: two faces full of windows.
+pub(super) fn block(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
+    let h = prop.size;
+    let salt = prop.salt;
+    let half = prop.width;
+    let light = brush.light();
+    let lit = brush.dark();
+    let neon = brush.plan.style == Style::Neon;
+    let tone = cell(1, 0, salt);
+    let concrete = if neon {
+        srgb(0x20_1650)
+    } else {
+        [
+            srgb(0x8a_8c92),
+            srgb(0xa6_9a88),
+            srgb(0x6c_7888),
+            srgb(0x9a_7666),
+        ][super::maths::index(tone * 3.99, 4)]
+    };
+    let corner = half * lerp(-0.35, 0.55, cell(2, 0, salt));
+    let kind = cell(3, 0, salt);
+    let step = if kind > 0.55 { h * 0.16 } else { 0.0 };
+    let spire = kind > 0.82;
+    let roofline = |u: f32| if u.abs() > half * 0.66 { h - step } else { h };
+    brush.fill(
+        stand,
+        [-half, -1.0, half, h * 1.25],
+        |u, v| {
+            let tower = (u.abs() - half).max(v - roofline(u));
+            if spire {
+                tower.min((u.abs() - half * 0.06 * (1.25 * h - v) / (0.25 * h)).max(v - h * 1.24))
+            } else {
+                tower
+            }
+        },
+        |u, v| {
+            let (fu, fv) = ((u + half) / 3.4, v / 3.6);
+            let (i, j) = (floor(fu), floor(fv));
+            let (x, y) = (fu - i as f32, fv - j as f32);
+            let side = u > corner;
+            let n = if side {
+                v3(0.85, 0.0, -0.5)
+            } else {
+                v3(-0.5, 0.0, -0.85)
+            };
+            let pixel = 1.0 / stand.scale;
+            let sharp = smooth(3.2, 1.2, pixel);
+            let pane = lerp(
+                0.5,
+                f32::from((0.18..0.82).contains(&x) && (0.22..0.80).contains(&y)),
+                sharp,
+            );
+            let wall = light.on(
+                concrete * (0.9 + 0.15 * value(u, v * 0.3, salt)),
+                n.unit(),
+                1.0,
+            );
+            let shine = 0.5 + 0.5 * v / h;
+            let glass = light.on(v3(0.16, 0.20, 0.26), v3(n.x, 0.5, n.z).unit(), 1.0)
+                + light.ambient * (0.25 * shine);
+            let mut color = wall.mix(glass, pane * 0.85);
+            if lit && v > 2.0 && v < roofline(u) - 2.0 {
+                let share = if neon { 0.55 } else { 0.42 };
+                let luck = cell(i, j, salt ^ 9);
+                let floor_lit = cell(0, j, salt ^ 10) * 0.25;
+                let on = if luck < share - 0.12 + floor_lit {
+                    1.0
+                } else {
+                    0.0
+                };
+                let lamp = if neon {
+                    if luck < 0.2 {
+                        v3(1.8, 0.2, 1.2)
+                    } else {
+                        v3(0.2, 1.4, 1.9)
+                    }
+                } else {
+                    v3(1.75, 1.15, 0.52).mix(v3(1.0, 1.15, 1.35), f32::from(luck < 0.06))
+                };
+                color += lamp
+                    * (pane * lerp(share * 0.8, on, sharp) * lerp(0.5, 1.0, cell(i, j, salt ^ 11)));
+            }
+            color
+        },
+    );
+    if lit && spire {
+        brush.glow(stand, (0.0, h * 1.24), half * 1.2, v3(1.6, 0.1, 0.08));
+    }
+}
+
+/// A stone bridge with three arches; `size` is its length.
+pub(super) fn bridge(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
+    let w = prop.size;
+    let stone = plaster(brush, prop, 0x9a_8e7e);
+    let light = brush.light();
+    let salt = prop.salt;
+    let rise = w * 0.075;
+    let deck = |u: f32| w * 0.115 + rise * (1.0 - (u / (w * 0.5)) * (u / (w * 0.5)));
+    let shape = |u: f32, v: f32| {
+        let mut d = (v - deck(u)).max(u.abs() - w * 0.5).max(-v - w * 0.03);
+        for (at, r, tall) in [
+            (-0.27, 0.095, 0.085),
+            (0.0, 0.125, 0.13),
+            (0.27, 0.095, 0.085),
+        ] {
+            let arch = oval((at * w, 0.0), (r * w, tall * w), u, v).min(slab(
+                [(at - r) * w, -w, (at + r) * w, 0.0],
+                u,
+                v,
+            ));
+            d = d.max(-arch);
+        }
+        d
+    };
+    brush.fill(
+        stand,
+        [-w * 0.5, -w * 0.03, w * 0.5, w * 0.22],
+        shape,
+        |u, v| {
+            let row = v / w * 46.0;
+            let stones = 0.78
+                + 0.34
+                    * value(
+                        u / w * 34.0 + floor(row) as f32 * 0.5,
+                        floor(row) as f32,
+                        salt,
+                    );
+            let rim = smooth(0.012 * w, 0.004 * w, deck(u) - v);
+            light.on(
+                stone * stones * (1.0 + 0.25 * rim),
+                v3(-0.1, 0.15 + 0.6 * rim, -0.9).unit(),
+                1.0,
+            )
+        },
+    );
+}
+
+/// A ridge tent, glowing from inside when it is late.
+pub(super) fn tent(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
+    let h = prop.size;
+    let cloth = plaster(brush, prop, 0xc8_6a30);
+    let lit = brush.dark();
+    let glow = if lit {
+        cloth * v3(1.5, 1.0, 0.6)
+    } else {
+        v3(0.0, 0.0, 0.0)
+    };
+    let light = brush.light();
+    for (points, n) in [
+        (
+            [(0.0, h), (-h * 0.85, 0.0), (h * 0.25, -h * 0.06)],
+            v3(-0.5, 0.4, -0.7),
+        ),
+        (
+            [(0.0, h), (h * 0.25, -h * 0.06), (h * 1.1, h * 0.08)],
+            v3(0.8, 0.4, -0.3),
+        ),
+    ] {
+        brush.fill(
+            stand,
+            [-h, -h * 0.1, h * 1.2, h],
+            |u, v| convex(&points, u, v),
+            |_, v| light.on(cloth, n.unit(), 1.0) + glow * smooth(h, 0.0, v),
+        );
+    }
+    let flap = [
+        (0.0, h * 0.8),
+        (-h * 0.16, -h * 0.03),
+        (h * 0.14, -h * 0.05),
+    ];
+    brush.fill(
+        stand,
+        [-h, -h * 0.1, h, h],
+        |u, v| convex(&flap, u, v),
+        |_, _| {
+            if lit {
+                WARM * 0.8
+            } else {
+                v3(0.05, 0.04, 0.03)
+            }
+        },
+    );
+    if lit {
+        shine(brush, stand, (0.0, h * 0.2), h * 2.0, 0.4);
+    }
+}
