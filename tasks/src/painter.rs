@@ -15,6 +15,7 @@
 //! The same scene, size and seed give the same bytes on every machine and with
 //! any number of threads. Knows no engine, no files and no clock.
 
+mod bloom;
 mod brush;
 mod buildings;
 mod clouds;
@@ -24,6 +25,7 @@ mod field;
 mod finish;
 mod frame;
 mod ground;
+mod manner;
 mod maths;
 mod noise;
 mod palette;
@@ -36,6 +38,7 @@ mod sky;
 mod trees;
 mod view;
 mod water;
+mod weather;
 mod words;
 
 use std::ops::ControlFlow;
@@ -164,7 +167,7 @@ impl Painting<'_> {
         let inks = self.things(crew)?;
         let colors = self.light(&field, &inks, crew)?;
         drop((field, inks));
-        finish::finish(plan, colors, &self.pixels, crew)
+        finish::finish(plan, &colors, &self.pixels, crew)
     }
 
     fn sky(&mut self, crew: &mut Crew<'_>) -> Option<()> {
@@ -194,7 +197,6 @@ impl Painting<'_> {
         let wet = plan.relief.has_water();
         let ground = Ground {
             view,
-            palette: &plan.palette,
             relief: &plan.relief,
             soil: &plan.soil,
             light: &plan.light,

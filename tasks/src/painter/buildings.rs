@@ -19,8 +19,20 @@ fn plaster(brush: &Brush<'_>, prop: &Prop, usual: u32) -> Rgb {
     }
 }
 
+/// The dark a heavy thing throws on the ground at its foot.
+pub(super) fn footing(brush: &mut Brush<'_>, stand: &Stand, half: f32) {
+    let dim = brush.light().ambient * 0.10;
+    let away = -brush.light().way.x * 0.35 * half;
+    let flat = half * 0.16;
+    brush.each(stand, [-half * 2.0, -flat, half * 2.0, flat], |u, v| {
+        let d = oval((away, 0.0), (half * 1.35, flat), u, v) / flat;
+        let k = smooth(0.0, -1.0, d) * 0.55;
+        (k > 0.01).then_some((dim, k))
+    });
+}
+
 fn is_snowy(brush: &Brush<'_>) -> bool {
-    brush.plan.soil.snowline < 1000.0
+    brush.plan.soil.snowy
 }
 
 /// Fills a convex wall of one orientation.

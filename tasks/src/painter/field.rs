@@ -66,7 +66,7 @@ impl Field {
         focus: Option<(f32, f32)>,
         crew: &mut Crew<'_>,
     ) -> Option<Self> {
-        let margin = view.width / 5 + 2;
+        let margin = view.width / 8 + 2;
         let columns = view.width + 2 * margin;
         let far = slices(view, focus);
         let mut field = Self {
@@ -224,14 +224,14 @@ fn slices(view: &View, focus: Option<(f32, f32)>) -> Vec<f32> {
     let drop = (h - view.horizon).max(h * 0.05);
     let near = (view.focal * view.eye / drop * 0.5).clamp(0.5, 60.0);
     let end = (4.0 * view.focal * view.eye).clamp(16_000.0, 60_000.0);
-    let budget = (1.5 * view.focal).clamp(240.0, 1700.0);
+    let budget = (1.15 * view.focal).clamp(240.0, 1500.0);
     let step = libm::powf(end / near, 1.0 / budget);
     let mut far = Vec::new();
     let mut z = near;
     while z < end {
         far.push(z);
         let fine = focus.is_some_and(|(a, b)| z > a && z < b);
-        z *= if fine { 1.0 + (step - 1.0) * 0.3 } else { step };
+        z *= if fine { 1.0 + (step - 1.0) * 0.4 } else { step };
     }
     far.push(end);
     far

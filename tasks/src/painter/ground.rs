@@ -34,6 +34,8 @@ pub(super) struct Soil {
     pub(super) snowline: f32,
     /// Below this height distant slopes carry woods; zero for bare ones.
     pub(super) treeline: f32,
+    /// Whether snow lies on trees and roofs.
+    pub(super) snowy: bool,
     /// How plain the layers of the rock are, 0 to 1.
     pub(super) strata: f32,
     pub(super) flowers: Option<[Rgb; 3]>,
@@ -74,7 +76,6 @@ impl Light {
 #[derive(Debug)]
 pub(super) struct Ground<'a> {
     pub(super) view: &'a View,
-    pub(super) palette: &'a Palette,
     pub(super) relief: &'a Relief,
     pub(super) soil: &'a Soil,
     pub(super) light: &'a Light,
@@ -211,7 +212,7 @@ impl Ground<'_> {
             .grass
             .mix(soil.grass * v3(1.55, 1.16, 0.75), dry * 0.75);
         if soil.crops && s.z > 60.0 {
-            color = self.fields(s, color);
+            color = color.mix(self.fields(s, color), smooth(60.0, 150.0, s.z));
         }
         color = color * (0.92 + 0.42 * fine + 0.22 * medium);
         if let Some(flowers) = soil.flowers {
@@ -240,7 +241,7 @@ impl Ground<'_> {
             grass * v3(1.3, 1.22, 0.85)
         };
         let edge = fu.min(1.0 - fu).min(fv.min(1.0 - fv));
-        let hedge = smooth(0.035, 0.012, edge);
+        let hedge = smooth(0.022, 0.008, edge);
         let furrow = 1.0 + 0.08 * sin(fu * 60.0) * smooth(1.2, 0.3, self.view.grain(s.z));
         (tone * furrow).mix(self.soil.woods, hedge * 0.8)
     }
@@ -257,14 +258,14 @@ impl Ground<'_> {
         let drift = clamp01(0.5 + 1.2 * wave(s.x / 7.0, s.z / 12.0, salt ^ 122));
         let tint = pick(drift);
         let grain = self.view.grain(s.z);
-        let size = 0.16;
+        let size = 0.11;
         let far = smooth(size * 0.25, size * 0.9, grain);
         let mut color = grass.mix(tint, far * patch * 0.42);
         if far < 1.0 {
-            let (i, j) = (floor(s.x / size), floor(s.z / (size * 2.6)));
+            let (i, j) = (floor(s.x / size), floor(s.z / (size * 3.4)));
             if cell(i, j, salt ^ 123) < 0.55 * patch {
-                let dx = s.x / size - i as f32 - 0.5;
-                let dz = s.z / (size * 2.6) - j as f32 - 0.5;
+                let dx = s.x / size - i as f32 - 0.3 - 0.4 * cell(i, j, salt ^ 125);
+                let dz = s.z / (size * 3.4) - j as f32 - 0.3 - 0.4 * cell(i, j, salt ^ 126);
                 let head = smooth(0.42, 0.22, (dx * dx + dz * dz).sqrt());
                 let paint = pick(clamp01(drift + 0.5 * (cell(i, j, salt ^ 124) - 0.5)));
                 color = color.mix(paint * 1.15, head * (1.0 - far));
@@ -294,12 +295,11 @@ impl Ground<'_> {
             let warm = a.mix(b * v3(1.15, 1.0, 0.86), smooth(0.35, 0.65, thick));
             color = color.mix(warm * band, self.soil.strata);
         }
-        let cracks = smooth(
-            0.10,
-            0.0,
-            wave((s.x - 0.4 * s.z) / 3.4, (s.z + 1.1 * s.y) / 7.5, salt ^ 135).abs(),
-        ) * smooth(1.3, 0.3, self.view.grain(s.z));
-        (color * (1.0 - 0.42 * cracks) * (1.0 + 0.30 * medium), 0.85)
+        // Thin upright joints break the face.
+        let bend = 1.6 * wave(s.x / 9.0, (s.y + s.z) / 12.0, salt ^ 135);
+        let joint = wave((s.x - 0.5 * s.z) / 1.9 + bend, s.y / 11.0, salt ^ 136).abs();
+        let cracks = smooth(0.07, 0.0, joint) * smooth(0.9, 0.25, self.view.grain(s.z));
+        (color * (1.0 - 0.30 * cracks) * (1.0 + 0.30 * medium), 0.85)
     }
 
     /// Tree tops seen from afar: lit heads, dark gaps.
@@ -326,7 +326,8 @@ impl Ground<'_> {
     /// The wet edge: sand or dark rock, and spray where surf breaks.
     fn strand(&self, s: &Spot, color: Rgb, rough: f32, steep: f32, medium: f32) -> (Rgb, f32) {
         let soil = self.soil;
-        let flat = smooth(0.10, 0.04, steep);
+        // From afar a strand is too thin to see.
+        let flat = smooth(0.10, 0.04, steep) * smooth(320.0, 120.0, s.z);
         let sandy = matches!(soil.cover, Cover::Sand | Cover::Grass | Cover::Litter);
         let shore = if sandy { soil.sand } else { color };
         let beach =

@@ -148,7 +148,7 @@ impl Palette {
                 key: v3(1.45, 0.66, 0.26),
                 ambient: v3(0.17, 0.16, 0.27),
                 bounce: v3(0.14, 0.06, 0.05),
-                cloud_lit: v3(1.25, 0.50, 0.20),
+                cloud_lit: v3(1.55, 0.62, 0.26),
                 cloud_dark: srgb(0x54_3c62),
                 haze: 0.12,
                 deep: srgb(0x1b_2446),
@@ -227,9 +227,9 @@ impl Palette {
         self.middle = srgb(0x3c_0f6e) * lift;
         self.horizon = srgb(0xff_2f96) * lift.min(1.2);
         self.counter = srgb(0x8a_1fb0) * lift;
-        self.glow = v3(1.2, 0.22, 0.65);
+        self.glow = v3(0.75, 0.10, 0.42);
         self.glow_reach = 0.5;
-        self.disc = v3(3.6, 1.9, 0.7);
+        self.disc = v3(1.5, 1.05, 0.25);
         self.key = v3(0.75, 0.16, 0.75) * lift;
         self.ambient = v3(0.10, 0.09, 0.32) * lift;
         self.bounce = v3(0.16, 0.02, 0.20);

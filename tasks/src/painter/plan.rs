@@ -166,6 +166,7 @@ impl Draft {
                     v3(0.86, 0.89, 0.94)
                 },
                 snowline: if snowy { 30.0 } else { 1.0e9 },
+                snowy,
                 treeline: 0.0,
                 strata: 0.25,
                 flowers: None,
@@ -187,7 +188,7 @@ impl Draft {
             Land::Island => self.island(dice),
             Land::City => self.city(dice),
             Land::Village => self.village(dice),
-            Land::Lake => self.lake(dice),
+            Land::Lake => self.lake(scene, dice),
             Land::River => self.river(dice),
             Land::Desert => self.desert(dice),
             Land::Beach => self.sea(dice, 34.0),
@@ -214,8 +215,9 @@ impl Draft {
         let ruler = scene.ruler();
         if scene.is(Land::Mountains) && ruler != Land::Mountains && !scene.is(Land::Volcano) {
             let near = match ruler {
-                Land::Sea | Land::Beach | Land::Cliff | Land::Island => 4200.0,
-                _ => 1900.0,
+                Land::Sea | Land::Beach | Land::Cliff | Land::Island => 3200.0,
+                Land::Waterfall | Land::Canyon | Land::City | Land::Village | Land::Lake | Land::River | Land::Desert
+                | Land::Forest | Land::Volcano | Land::SnowPlain | Land::Meadow | Land::Hills | Land::Mountains => 1700.0,
             };
             self.peaks(dice, near);
         }
@@ -284,10 +286,10 @@ impl Draft {
     /// Foothills and two chains of peaks.
     fn peaks(&mut self, dice: &mut Dice, near: f32) {
         let tall = dice.range(0.9, 1.2);
-        self.range(near, near * 0.9, 640.0 * tall, near * 1.15, true);
-        self.range(near * 2.2, near * 1.3, 1350.0 * tall, near * 1.5, true);
+        self.range(near, near * 0.9, 0.42 * near * tall, near * 1.05, true);
+        self.range(near * 2.1, near * 1.2, 1.15 * near * tall, near * 1.35, true);
         if self.soil.snowline > 10_000.0 {
-            self.soil.snowline = 760.0 * tall;
+            self.soil.snowline = 0.47 * near * tall;
         }
         self.soil.treeline = self.soil.treeline.max(330.0);
     }
@@ -341,17 +343,24 @@ impl Draft {
         }
     }
 
-    fn lake(&mut self, dice: &mut Dice) {
+    fn lake(&mut self, scene: &Scene, dice: &mut Dice) {
         self.horizon = dice.range(0.48, 0.54);
         self.eye = 5.0;
         self.rough = 0.22;
+        // Whoever lives by the lake needs a bank to stand on.
+        let ashore = [Thing::House, Thing::Tent, Thing::Campfire, Thing::Church, Thing::Windmill, Thing::Fence, Thing::Path];
+        let near = if ashore.iter().any(|thing| scene.has(*thing)) { 38.0 } else { 15.0 };
         self.relief.shore = Shore::Lake {
-            near: dice.range(13.0, 17.0),
-            far: dice.range(620.0, 900.0),
+            near: near * dice.range(0.9, 1.15),
+            far: dice.range(560.0, 820.0),
         };
         self.relief.plain = 2.0;
-        self.range(700.0, 800.0, 120.0, 700.0, false);
-        self.range(2600.0, 1800.0, 420.0, 1500.0, false);
+        if scene.is(Land::Mountains) {
+            self.range(700.0, 500.0, 42.0, 500.0, false);
+        } else {
+            self.range(700.0, 800.0, 120.0, 700.0, false);
+            self.range(2600.0, 1800.0, 520.0, 1500.0, false);
+        }
         self.soil.treeline = 460.0;
     }
 
@@ -370,10 +379,10 @@ impl Draft {
 
     fn desert(&mut self, dice: &mut Dice) {
         self.horizon = dice.range(0.46, 0.54);
-        self.eye = 13.0;
+        self.eye = 15.0;
         self.relief.plain = 2.0;
         self.relief.roll = (3.0, 300.0);
-        self.relief.dunes = (15.0, 95.0);
+        self.relief.dunes = (24.0, 130.0);
         self.range(3200.0, 900.0, 230.0, 1500.0, true);
         self.soil.cover = Cover::Sand;
         self.soil.sand = if self.soil.grid {
@@ -475,7 +484,7 @@ impl Draft {
         self.rough = 0.75;
         self.foam = 0.75;
         self.relief.shore = Shore::Sea { beach: 0.0 };
-        self.relief.swell = 0.4;
+        self.relief.swell = 0.3;
         self.soil.rock = if self.soil.grid {
             self.soil.rock
         } else if scene.has(Thing::Snow) || scene.style == Style::Winter {
@@ -512,11 +521,11 @@ impl Draft {
         self.horizon = dice.range(0.62, 0.68);
         self.eye = 4.0;
         self.rough = 0.4;
-        self.foam = 0.5;
+        self.foam = 0.4;
         self.relief.plain = 1.0;
         self.relief.roll = (1.5, 24.0);
         self.relief.shore = Shore::Fall {
-            near: 12.0,
+            near: 7.0,
             wall: 92.0,
             top: dice.range(31.0, 38.0),
             x: dice.range(3.0, 9.0) * -self.side,
@@ -669,7 +678,7 @@ fn sky(scene: &Scene, view: View, luminary: Luminary, seed: u64) -> Sky {
         _ if asked => dice.range(0.60, 0.75),
         Time::Storm => 0.9,
         Time::Day => dice.range(0.3, 0.55),
-        Time::Sunset | Time::Dawn | Time::GoldenHour => dice.range(0.42, 0.6),
+        Time::Sunset | Time::Dawn | Time::GoldenHour => dice.range(0.52, 0.68),
         Time::Dusk => dice.range(0.3, 0.45),
         Time::Night => 0.0,
     };

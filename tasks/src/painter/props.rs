@@ -90,6 +90,9 @@ impl Prop {
         if !brush.reaches(&stand, [-r, -r, r, r]) {
             return;
         }
+        if let Some(half) = self.footing() {
+            buildings::footing(brush, &stand, half);
+        }
         match self.kind {
             Kind::Pine => trees::pine(brush, &stand, self),
             Kind::Tree => trees::tree(brush, &stand, self),
@@ -111,6 +114,23 @@ impl Prop {
             Kind::Campfire => craft::campfire(brush, &stand, self),
             Kind::Fence => craft::fence(brush, &stand, self),
             Kind::Fall => craft::fall(brush, &stand, self),
+        }
+    }
+}
+
+impl Prop {
+    /// Half the width of the shadow at its foot.
+    fn footing(&self) -> Option<f32> {
+        match self.kind {
+            Kind::Pine => Some(self.size * 0.16),
+            Kind::Tree => Some(self.size * 0.26),
+            Kind::Palm | Kind::Cactus => Some(self.size * 0.08),
+            Kind::House | Kind::Tent => Some(self.size * 0.95),
+            Kind::Church => Some(self.size * 0.42),
+            Kind::Windmill => Some(self.size * 0.22),
+            Kind::Rock => Some(self.size),
+            Kind::Tuft | Kind::Lighthouse | Kind::Castle | Kind::Block | Kind::Bridge | Kind::Boat | Kind::Balloon
+            | Kind::Bird | Kind::Campfire | Kind::Fence | Kind::Fall => None,
         }
     }
 }
@@ -214,13 +234,14 @@ impl Placing<'_> {
     }
 
     fn build(&mut self, thing: Thing, kind: Kind, size: f32, u: f32, near: f32, far: f32) {
-        let Some((x, y, z)) = self.site(u, near, far) else {
+        // Where the place is all water: nearer, or across it.
+        let places = [(near, far), (near * 0.45, near), (far, far * 4.0), (far * 4.0, far * 14.0)];
+        let Some((x, y, z)) = places.into_iter().find_map(|(near, far)| self.site(u, near, far)) else {
             return;
         };
         let hue = self.paint(thing);
         self.claim(x, z, size * 1.1);
-        let sink = size * 0.01;
-        self.put(kind, x, y - sink, z, size).hue = hue;
+        self.put(kind, x, y - size * 0.01, z, size).hue = hue;
     }
 
     fn buildings(&mut self) {

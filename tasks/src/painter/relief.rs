@@ -92,18 +92,16 @@ impl Relief {
 
     /// The ground's height; `grain` is the smallest detail that would be seen.
     pub(super) fn ground(&self, x: f32, z: f32, grain: f32) -> f32 {
-        let land = self.land(x, z, grain);
+        let land = || self.land(x, z, grain);
         match self.shore {
-            Shore::Inland => land,
+            Shore::Inland => land(),
             Shore::Sea { beach } => {
+                let rocks = self.rocks(x, z, grain).max(self.far_coast(x, z, grain));
+                if beach <= 0.0 {
+                    return rocks;
+                }
                 let edge = beach + 0.12 * beach * wave(x / 60.0, 3.0, self.salt);
-                let inland = edge - z + 0.18 * x;
-                self.rocks(x, z, grain, -1.0 + land.min(1.0) * 0.0)
-                    .max(if beach > 0.0 {
-                        bank(inland, land, 0.07)
-                    } else {
-                        -6.0
-                    })
+                rocks.max(bank(edge - z + 0.18 * x, land, 0.07))
             }
             Shore::Lake { near, far } => {
                 let wander = 0.16 * wave(x / (near * 2.2), 1.7, self.salt)
@@ -133,7 +131,7 @@ impl Relief {
                     + 2.2 * fbm(x / 5.0, z / 5.0, octaves(5.0, grain), self.salt ^ 6);
                 let gap = exp(-(x - fall) * (x - fall) / 40.0);
                 let back = z - bow + rough * (1.0 - 0.7 * gap);
-                let height = top - 3.5 * gap + 0.10 * (x - fall).abs() + land;
+                let height = top - 3.5 * gap + 0.10 * (x - fall).abs() + land();
                 bank(front, land, 0.12).max(face(back, 11.0, height, self.salt, x, z))
             }
             Shore::Island {
@@ -152,9 +150,9 @@ impl Relief {
                         + 0.35
                             * top
                             * fbm(x / 30.0, z / 30.0, octaves(30.0, grain), self.salt ^ 9));
-                self.rocks(x, z, grain, -6.0)
+                self.rocks(x, z, grain)
                     .max(sand.min(1.2) + hill.max(0.0))
-                    .max(-6.0)
+                    .max(self.far_coast(x, z, grain))
             }
         }
     }
@@ -220,43 +218,48 @@ impl Relief {
         h
     }
 
-    /// Capes and stacks, or `bed` where there are none.
-    fn rocks(&self, x: f32, z: f32, grain: f32, bed: f32) -> f32 {
-        let mut h = bed;
+    /// Land across the sea, where mountains were asked for.
+    fn far_coast(&self, x: f32, z: f32, grain: f32) -> f32 {
+        let ranges = self.ranges.iter().map(|range| range.near);
+        let cone = self.cone.map(|[_, z, radius, _]| z - radius);
+        let Some(near) = ranges.chain(cone).reduce(f32::min) else {
+            return SEA_BED;
+        };
+        let inland = z - near * (0.95 + 0.08 * wave(x / near * 3.0, 2.5, self.salt));
+        if inland <= 0.0 {
+            return SEA_BED;
+        }
+        bank(inland, || self.land(x, z, grain), 0.10)
+    }
+
+    /// Capes and stacks, or the bed of the sea.
+    fn rocks(&self, x: f32, z: f32, grain: f32) -> f32 {
+        let mut h = SEA_BED;
         for cape in &self.capes {
             let sx = x * cape.side;
-            if sx < cape.tip - 60.0 || z < cape.near * 0.3 {
-                continue;
-            }
-            let rough = cape.top
-                * (0.42
-                    * fbm(
-                        x / (cape.top * 1.5),
-                        z / (cape.top * 1.5),
-                        octaves(cape.top, grain).min(6),
-                        self.salt ^ 31,
-                    )
-                    + 0.10
-                        * fbm(
-                            x / (cape.top * 0.25),
-                            z / (cape.top * 0.25),
-                            octaves(cape.top * 0.25, grain).min(5),
-                            self.salt ^ 32,
-                        ));
             let along = sx - cape.tip;
             let near = z - (cape.near - 0.38 * along);
             let far = cape.far + 0.2 * along - z;
             // Rounded corners: the nearest of three edges, blended.
-            let d = soft_min(soft_min(along, near, cape.top * 0.6), far, cape.top * 0.6) + rough;
-            let top = cape.top * (0.86 + 0.0022 * along.min(120.0))
-                + 0.10
-                    * cape.top
-                    * fbm(
-                        x / 45.0,
-                        z / 45.0,
-                        octaves(45.0, grain).min(5),
-                        self.salt ^ 33,
-                    );
+            let d = soft_min(
+                soft_min(along, near, cape.top * 0.6),
+                far,
+                cape.top * 0.6,
+            );
+            // Roughness moves the edge by no more than this.
+            let most = cape.top * 0.62;
+            if d < -most {
+                continue;
+            }
+            let noise = |size: f32, cap: u32, salt: u32| {
+                fbm(x / size, z / size, octaves(size, grain).min(cap), self.salt ^ salt)
+            };
+            let d = if d > cape.face + most {
+                d
+            } else {
+                d + cape.top * (0.42 * noise(cape.top * 1.5, 6, 31) + 0.10 * noise(cape.top * 0.25, 5, 32))
+            };
+            let top = cape.top * (0.86 + 0.0022 * along.min(120.0)) + 0.10 * cape.top * noise(45.0, 4, 33);
             h = h.max(face(d, cape.face, top, self.salt, x, z));
         }
         for &[cx, cz, radius, height] in &self.stacks {
@@ -290,7 +293,7 @@ impl Relief {
         let river = (x - winding).abs() - width;
         let d = river - 5.0 - 0.02 * z + rough * smooth(0.0, 20.0, river);
         let t = clamp01(d / 150.0);
-        let floor_height = bank(river, 0.6 + 0.02 * d.max(0.0), 0.2);
+        let floor_height = bank(river, || 0.6 + 0.02 * d.max(0.0), 0.2);
         floor_height + walls * stairs(t, 4.0) + 0.04 * d.clamp(0.0, 400.0)
     }
 
@@ -311,31 +314,33 @@ impl Relief {
     }
 }
 
+/// How deep the water gets.
+const SEA_BED: f32 = -6.0;
+
 /// A gentle bank: `inland` metres from the water's edge, negative in the water.
-fn bank(inland: f32, land: f32, slope: f32) -> f32 {
+fn bank(inland: f32, land: impl Fn() -> f32, slope: f32) -> f32 {
     if inland <= 0.0 {
-        (inland * slope * 1.5).max(-6.0)
-    } else {
-        let edge = inland * slope;
-        lerp(
-            edge,
-            land.max(edge.min(0.3)),
-            smooth(0.0, land.abs().max(0.5) / slope + 4.0, inland),
-        )
+        return (inland * slope * 1.5).max(SEA_BED);
     }
+    let (edge, land) = (inland * slope, land());
+    let rise = smooth(0.0, land.abs().max(0.5) / slope + 4.0, inland);
+    lerp(edge, land.max(edge.min(0.3)), rise)
 }
 
 /// A rock wall `depth` deep with ledges, `d` metres behind its foot.
 fn face(d: f32, depth: f32, top: f32, salt: u32, x: f32, z: f32) -> f32 {
     if d <= 0.0 {
-        return (d * 0.22).max(-6.0);
+        return (d * 0.22).max(SEA_BED);
     }
-    let t = clamp01(d / depth);
+    if d >= depth {
+        return top;
+    }
+    let t = d / depth;
     let ledges = 3.0 + 2.0 * wave(x / 30.0, z / 30.0, salt ^ 71);
     let wall = lerp(t, stairs(t, ledges.max(1.5)), 0.7);
     // Broken rock lies at the foot.
-    let scree =
-        0.05 * top * smooth(0.0, depth * 0.25, d) * (0.6 + wave(x / 3.0, z / 3.0, salt ^ 72));
+    let foot = smooth(0.0, 0.2, t) * smooth(0.9, 0.4, t);
+    let scree = 0.05 * top * foot * (0.6 + wave(x / 3.0, z / 3.0, salt ^ 72));
     top * wall + scree.max(0.0)
 }
 

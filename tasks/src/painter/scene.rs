@@ -417,9 +417,30 @@ impl Scene {
         self.lands.contains(&land)
     }
 
-    /// The place that rules the composition.
+    /// The place that rules the composition; where none was named, the one that
+    /// its things are at home in.
     pub(super) fn ruler(&self) -> Land {
-        self.lands.iter().copied().min().unwrap_or(Land::Hills)
+        let homes = [
+            (Thing::Lighthouse, Land::Cliff),
+            (Thing::Boat, Land::Sea),
+            (Thing::Palms, Land::Beach),
+            (Thing::Cactus, Land::Desert),
+            (Thing::Pines, Land::Forest),
+            (Thing::Trees, Land::Forest),
+            (Thing::Bridge, Land::River),
+            (Thing::Campfire, Land::Lake),
+            (Thing::Tent, Land::Lake),
+            (Thing::Aurora, Land::SnowPlain),
+            (Thing::Flowers, Land::Meadow),
+        ];
+        let home = || {
+            let at_home = homes.iter().find(|(thing, land)| {
+                self.has(*thing) && !self.without_lands.contains(land)
+            });
+            at_home.map(|(_, land)| *land)
+        };
+        let named = self.lands.iter().copied().min();
+        named.or_else(home).unwrap_or(Land::Hills)
     }
 
     /// The colour asked for a thing.

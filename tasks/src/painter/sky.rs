@@ -116,7 +116,7 @@ impl Sky {
                     1.0
                 };
                 let tint = if self.neon {
-                    p.disc.mix(v3(3.0, 0.35, 1.3), smooth(-0.9, 0.7, v))
+                    p.disc.mix(v3(1.4, 0.08, 0.45), smooth(-0.9, 0.6, v))
                 } else {
                     p.disc
                 };

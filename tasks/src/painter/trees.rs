@@ -14,11 +14,11 @@ pub(super) fn pine(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
     let half = h * lerp(0.17, 0.24, cell(1, 1, prop.salt));
     let salt = prop.salt;
     let light = brush.light();
-    let snowy = brush.plan.soil.snowline < 1000.0;
+    let snowy = brush.plan.soil.snowy;
     let neon = brush.plan.style == Style::Neon;
     let tint = cell(2, 2, salt);
     let green = leaf(brush, prop, tint, false);
-    let tiers = 6.0 + floor(4.0 * cell(3, 3, salt)) as f32;
+    let tiers = 8.0 + floor(6.0 * cell(3, 3, salt)) as f32;
     let tall = stand.scale * h;
     let bark = v3(0.10, 0.065, 0.045);
     brush.fill(
@@ -30,9 +30,11 @@ pub(super) fn pine(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
     let shape = |u: f32, v: f32| {
         let t = 1.0 - v / h;
         let lean = if u > 0.0 { 0.37 } else { 0.0 };
-        let f = t * tiers + lean;
+        // Boughs droop, no two alike.
+        let sway = if tall > 14.0 { 0.55 * (value(v / h * 23.0, if u > 0.0 { 3.0 } else { 8.0 }, salt) - 0.5) } else { 0.0 };
+        let f = (t - 0.55 * u.abs() / h) * tiers + lean + sway;
         let f = f - floor(f) as f32;
-        let reach = half * (t * (1.12 - 0.12 * t)) * (0.52 + 0.48 * f);
+        let reach = half * (t * (1.12 - 0.12 * t)) * (0.50 + 0.50 * f);
         (f, t, reach)
     };
     brush.fill(
@@ -44,7 +46,8 @@ pub(super) fn pine(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
                 return 1.0;
             }
             let rag = if tall > 14.0 {
-                (value(u / h * 46.0, v / h * 58.0, salt) - 0.5) * 0.42 * half * (0.25 + t)
+                (value(u / h * 60.0, v / h * 80.0, salt) - 0.5) * 0.55 * half * (0.22 + t)
+                    + (value(u / h * 150.0, v / h * 170.0, salt ^ 5) - 0.5) * 0.22 * half
             } else {
                 0.0
             };
@@ -54,12 +57,12 @@ pub(super) fn pine(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
             let (f, t, reach) = shape(u, v);
             let side = clamp01(0.5 + 0.5 * u / reach.max(0.01)) * 2.0 - 1.0;
             let clump = if tall > 14.0 {
-                value(u / h * 34.0, v / h * 46.0, salt ^ 1)
+                0.55 * value(u / h * 40.0, v / h * 60.0, salt ^ 1) + 0.45 * value(u / h * 110.0, v / h * 90.0, salt ^ 6)
             } else {
                 0.5
             };
             let normal = v3(side * 0.95, 0.25 + 0.55 * f, -0.55).unit();
-            let shade = (0.38 + 0.62 * f) * (0.62 + 0.55 * clump) * (1.0 - 0.25 * t);
+            let shade = (0.40 + 0.60 * f) * (0.40 + 0.95 * clump) * (1.0 - 0.25 * t);
             let mut albedo = green;
             if snowy {
                 let lies = smooth(0.45, 0.75, f * 0.55 + clump * 0.55);
@@ -82,15 +85,15 @@ pub(super) fn tree(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
     let light = brush.light();
     let neon = brush.plan.style == Style::Neon;
     let green = leaf(brush, prop, cell(2, 2, salt), true);
-    let bare = brush.plan.soil.snowline < 1000.0;
+    let bare = brush.plan.soil.snowy;
     let bark = v3(0.13, 0.09, 0.065);
     let top_of_trunk = h * 0.45;
     let limbs: Vec<_> = (0u8..5)
         .map(|i| {
-            let a = (f32::from(i) - 2.0) * 0.42 + dice.range(-0.15, 0.15);
+            let a = (f32::from(i) - 2.0) * 0.34 + dice.range(-0.12, 0.12);
             (
                 (0.0, h * dice.range(0.26, 0.36)),
-                (sin(a) * h * 0.34, h * (0.55 + 0.22 * (1.0 - a.abs()))),
+                (sin(a) * h * 0.30, h * (0.55 + 0.22 * (1.0 - a.abs()))),
             )
         })
         .collect();
@@ -155,7 +158,7 @@ pub(super) fn tree(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
         let mut found: Option<(f32, [f32; 3])> = None;
         for b in &boughs {
             let (dx, dy) = (u - b[0], v - b[1]);
-            let d = (dx * dx + dy * dy).sqrt() - b[2] * (0.80 + 0.42 * leafy);
+            let d = (dx * dx + dy * dy).sqrt() - b[2] * (0.62 + 0.78 * leafy);
             let cover = clamp01(0.5 - d * stand.scale);
             if cover > 0.0 {
                 // Nearer boughs come later; a soft edge lets the last one through.
@@ -173,8 +176,8 @@ pub(super) fn tree(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
         let nz = -(1.0 - nx * nx - ny * ny).max(0.05).sqrt();
         let normal = v3(nx * 0.9 + (leafy - 0.5) * 0.9, ny * 0.9 + 0.15, nz * 0.7).unit();
         let depth = smooth(h * 0.34, h * 0.95, v);
-        let shade = (0.50 + 0.55 * depth) * (0.55 + 0.85 * leafy);
-        let mut color = light.on(green, normal, 1.0) * shade * 1.25;
+        let shade = (0.42 + 0.62 * depth) * (0.22 + 1.5 * leafy);
+        let mut color = light.on(green, normal, 1.0) * shade * 1.08;
         if neon {
             color += v3(0.55, 0.05, 0.65) * smooth(0.7, 1.0, nx * nx + ny * ny) * 0.5;
         }
@@ -324,7 +327,7 @@ pub(super) fn rock(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
     let salt = prop.salt;
     let light = brush.light();
     let (a, b) = brush.plan.soil.rock;
-    let snowy = brush.plan.soil.snowline < 1000.0;
+    let snowy = brush.plan.soil.snowy;
     let edge = |u: f32, v: f32| {
         let n = wave(u / r * 1.4, v / r * 1.4, salt) * 0.24
             + wave(u / r * 4.0, v / r * 4.0, salt) * 0.07;
@@ -401,7 +404,7 @@ fn leaf(brush: &Brush<'_>, prop: &Prop, tint: f32, broad: bool) -> Rgb {
         return hue * lerp(0.7, 1.1, tint);
     }
     let palette: [u32; 4] = match brush.plan.style {
-        Style::Autumn if broad => [0xb5_4a1e, 0xd0_8a26, 0xa8_3220, 0xd8_ab3a],
+        Style::Autumn if broad => [0xb0_5426, 0xc4_8a2e, 0x9c_3c24, 0xcf_a640],
         Style::Autumn => [0x3a_4a26, 0x52_5426, 0x9a_6a22, 0x40_4c2a],
         Style::Neon => [0x14_1850, 0x1c_1460, 0x10_2a5c, 0x2a_1466],
         Style::Plain

@@ -59,10 +59,10 @@ impl Water<'_> {
 
     /// How the surface leans, towards +x and towards the eye.
     fn slopes(&self, s: &Spot, grain: f32) -> (f32, f32) {
-        let mut sum = (-s.rise.0 * 0.35, s.rise.1 * 0.8);
+        let mut sum = (-s.rise.0 * 0.25, s.rise.1 * 0.42);
         let stretch = grain * s.z / self.view.eye.max(1.0);
         for (i, (size, strength)) in
-            (0u32..).zip([(9.0, 0.05), (3.1, 0.075), (0.95, 0.09), (0.3, 0.08)])
+            (0u32..).zip([(9.0, 0.05), (3.1, 0.085), (0.95, 0.12), (0.3, 0.11)])
         {
             // Small waves average out at a distance, though never quite.
             let keep = smooth(size * 5.0, size * 0.6, stretch);
