@@ -21,6 +21,7 @@ mod buildings;
 mod clouds;
 mod craft;
 mod crew;
+mod draft;
 mod field;
 mod finish;
 mod frame;
@@ -29,12 +30,14 @@ mod manner;
 mod maths;
 mod noise;
 mod palette;
+mod placing;
 mod plan;
 mod prompt;
 mod props;
 mod relief;
 mod scene;
 mod sky;
+mod towers;
 mod trees;
 mod view;
 mod water;
@@ -312,13 +315,14 @@ impl Plan {
     /// The colour distance fades into, at a pixel.
     fn haze_color(&self, column: f32, row: f32) -> Rgb {
         let low = self.view.horizon - 0.02 * self.view.focal;
-        let air = self.sky.air(&self.palette, column, row.min(low));
+        // Land stands before the sun: its air glows less than the sky's.
+        let air = self.sky.air_with(&self.palette, column, row.min(low), 0.4);
         air.map(|c| c.min(1.1))
     }
 
     /// How much of what is seen at a place is air.
     fn veil(&self, y: f32, z: f32) -> f32 {
         let clear = 1.0 - haze(&self.palette, self.air, y, z);
-        1.0 - clear * (1.0 - 0.8 * self.mist * plan::mist_at(y, z))
+        1.0 - clear * (1.0 - 0.62 * self.mist * plan::mist_at(y, z))
     }
 }

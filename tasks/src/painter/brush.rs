@@ -153,7 +153,9 @@ impl Brush<'_> {
             for x in x0..x1 {
                 let du = (x as f32 + 0.5 - stand.at.0) / s - u;
                 let d = (du * du + dv * dv).sqrt() / reach;
-                if d < 1.0 {
+                let ground = self.pixels[(self.first_row + y) * width + x].z;
+                let hidden = ground != WATER && ground < stand.z * 0.97 - 1.0;
+                if d < 1.0 && !hidden {
                     let k = exp(-d * 5.0) * (1.0 - d);
                     let ink = &mut self.band[y * width + x];
                     // Light adds to what shines through: alpha stays.

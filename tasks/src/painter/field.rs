@@ -204,7 +204,17 @@ impl Field {
             t,
         );
         let rise_x = side * 0.5 / view.grain(z);
-        let rise_z = (yb - ya) / (z1 - z0) - rise_x * across;
+        // The slope away from the eye, taken across the slices around each end
+        // and blended, or every slice would show as a facet.
+        let before = k.saturating_sub(1);
+        let after = (k + 2).min(last + 1);
+        let (zb, za) = (self.far[before], self.far[after]);
+        let (yp, yn) = (
+            at(before * self.columns + c, 0, zb),
+            at(after * self.columns + c, 0, za),
+        );
+        let away = lerp((yb - yp) / (z1 - zb), (yn - ya) / (za - z0), t);
+        let rise_z = away - rise_x * across;
         let ceiling = lerp(self.cells[a].1, self.cells[b].1, t);
         let soft = 0.15 + view.grain(z) * 2.5;
         Spot {

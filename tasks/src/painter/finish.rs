@@ -26,35 +26,50 @@ pub(super) fn finish(
     let curve = Curve::new();
     let strength = if plan.style == Style::Neon { 1.15 } else { 1.0 };
     let mut toned = vec![Rgb::default(); width * height];
-    let flow = crew.pieces(Part(Stage::Finish, 0.1, 0.5), &mut toned, width, |y, row| {
-        for (x, out) in row.iter_mut().enumerate() {
-            let at = y * width + x;
-            let light = weather.over(x, y, pixels[at].z, colors[at] + bloom.at(x, y) * strength);
-            let color = shoulder(light * corner(plan, x, y));
-            *out = grade(plan.style, color.map(|c| curve.level(c)));
-        }
-    });
+    let flow = crew.pieces(
+        Part(Stage::Finish, 0.1, 0.5),
+        &mut toned,
+        width,
+        |y, row| {
+            for (x, out) in row.iter_mut().enumerate() {
+                let at = y * width + x;
+                let light =
+                    weather.over(x, y, pixels[at].z, colors[at] + bloom.at(x, y) * strength);
+                let color = shoulder(light * corner(plan, x, y));
+                *out = grade(plan.style, color.map(|c| curve.level(c)));
+            }
+        },
+    );
     if flow.is_break() {
         return None;
     }
     let manner = Manner::new(plan, pixels, &toned);
     let mut bytes = vec![0u8; width * height * 3];
-    let flow = crew.pieces(Part(Stage::Finish, 0.5, 1.0), &mut bytes, width * 3, |y, row| {
-        let iy = i32::try_from(y).unwrap_or(0);
-        for (x, out) in row.chunks_exact_mut(3).enumerate() {
-            let ix = i32::try_from(x).unwrap_or(0);
-            let color = manner.color(x, y);
-            // Two dice make a triangle of noise: skies show no bands.
-            let grain = cell(ix, iy, plan.salt) + cell(ix, iy, plan.salt ^ 1) - 1.0;
-            for (o, c) in out.iter_mut().zip([color.x, color.y, color.z]) {
-                *o = byte(c * 255.0 + 0.5 + grain * manner.grain());
+    let flow = crew.pieces(
+        Part(Stage::Finish, 0.5, 1.0),
+        &mut bytes,
+        width * 3,
+        |y, row| {
+            let iy = i32::try_from(y).unwrap_or(0);
+            for (x, out) in row.chunks_exact_mut(3).enumerate() {
+                let ix = i32::try_from(x).unwrap_or(0);
+                let color = manner.color(x, y);
+                // Two dice make a triangle of noise: skies show no bands.
+                let grain = cell(ix, iy, plan.salt) + cell(ix, iy, plan.salt ^ 1) - 1.0;
+                for (o, c) in out.iter_mut().zip([color.x, color.y, color.z]) {
+                    *o = byte(c * 255.0 + 0.5 + grain * manner.grain());
+                }
             }
-        }
-    });
+        },
+    );
     if flow.is_break() {
         return None;
     }
-    RgbImage::from_raw(u32::try_from(width).ok()?, u32::try_from(height).ok()?, bytes)
+    RgbImage::from_raw(
+        u32::try_from(width).ok()?,
+        u32::try_from(height).ok()?,
+        bytes,
+    )
 }
 
 /// Corners a little darker, so that the eye stays inside.
@@ -78,7 +93,10 @@ fn grade(style: Style, c: Rgb) -> Rgb {
         Style::Watercolor => c.saturate(1.05).map(|x| clamp01(0.06 + x * 0.98)),
         Style::Autumn => (c * v3(1.04, 1.0, 0.93)).map(|x| contrast(x, 0.2)),
         Style::Winter => (c.saturate(0.88) * v3(0.97, 1.0, 1.04)).map(|x| contrast(x, 0.15)),
-        Style::Pastel => c.saturate(0.82).map(|x| clamp01(0.20 + 0.80 * x)).mix(v3(0.98, 0.93, 0.92), 0.14),
+        Style::Pastel => c
+            .saturate(0.95)
+            .map(|x| clamp01(0.14 + 0.85 * x))
+            .mix(v3(0.98, 0.93, 0.92), 0.14),
         Style::Noir => {
             let grey = clamp01(c.x * 0.42 + c.y * 0.46 + c.z * 0.12);
             let hard = contrast(contrast(grey, 0.9), 0.4);

@@ -288,10 +288,17 @@ impl Ground<'_> {
         if self.soil.strata > 0.0 {
             let dip =
                 s.y + 0.05 * s.x + 2.4 * wave(s.x / 34.0, s.z / 34.0, salt ^ 132) + 0.9 * medium;
-            let thick = value(dip * 0.34, 0.5, salt ^ 133);
+            // Bands too thin to tell apart give way to broader ones.
+            let grain = self.view.grain(s.z);
+            let near = smooth(1.6, 0.5, grain);
+            let broad = value(dip * 0.035, 9.5, salt ^ 137);
+            let thick = lerp(
+                lerp(0.5, broad, smooth(14.0, 5.0, grain)),
+                value(dip * 0.34, 0.5, salt ^ 133),
+                near,
+            );
             let thin = value(dip * 1.7, 4.5, salt ^ 134);
-            let band =
-                0.58 + 0.62 * thick + 0.38 * (thin - 0.5) * smooth(1.2, 0.2, self.view.grain(s.z));
+            let band = 0.58 + 0.62 * thick + 0.38 * (thin - 0.5) * smooth(0.5, 0.15, grain);
             let warm = a.mix(b * v3(1.15, 1.0, 0.86), smooth(0.35, 0.65, thick));
             color = color.mix(warm * band, self.soil.strata);
         }
@@ -337,7 +344,7 @@ impl Ground<'_> {
             + smooth(4.5, 0.5, s.y + 1.5 * medium) * (1.0 - flat) * f32::from(soil.surf);
         out = out * (1.0 - 0.48 * clamp01(wet));
         if soil.surf && steep > 0.05 {
-            let lift = 1.6 + 3.4 * fbm(s.x / 7.0, s.z / 9.0, 4, self.relief.salt ^ 161);
+            let lift = 0.9 + 3.2 * fbm(s.x / 7.0, s.z / 9.0, 4, self.relief.salt ^ 161);
             let spray = smooth(lift, lift * 0.25, s.y) * smooth(0.0, 0.4, lift);
             out = out.mix(v3(0.85, 0.88, 0.90), clamp01(spray) * 0.85);
         }

@@ -103,10 +103,12 @@ impl<'a> Manner<'a> {
         let edge = smooth(0.05, 0.32, across + down);
         let bloom = fbm(nx / 70.0, ny / 70.0, 4, salt ^ 13);
         let density = 1.0 + 0.22 * bloom + 0.20 * edge;
-        let tooth = value(nx / 1.7, ny / 1.7, salt ^ 14) * 0.6 + value(nx / 0.9, ny / 0.9, salt ^ 15) * 0.4;
+        let tooth =
+            value(nx / 1.7, ny / 1.7, salt ^ 14) * 0.6 + value(nx / 0.9, ny / 0.9, salt ^ 15) * 0.4;
         let paper = v3(0.985, 0.972, 0.945) * (0.975 + 0.03 * tooth);
         // Pigment is what the paper does not send back.
-        let pigment = (v3(1.0, 1.0, 1.0) - wash).map(|c| c.max(0.0)) * (density * (0.86 + 0.20 * tooth));
+        let pigment =
+            (v3(1.0, 1.0, 1.0) - wash).map(|c| c.max(0.0)) * (density * (0.86 + 0.20 * tooth));
         let edge_x = (px.min(view.width as f32 - px)) / unit;
         let edge_y = (py.min(view.height as f32 - py)) / unit;
         let ragged = 6.0 * fbm(nx / 26.0, ny / 26.0, 4, salt ^ 16);
@@ -121,11 +123,19 @@ impl<'a> Manner<'a> {
         let (px, py) = (x as f32 + 0.5, y as f32 + 0.5);
         let (nx, ny) = (px / unit, py / unit);
         // Strokes follow a slow field; what lies below flows along with it.
-        let turn = 1.6 * wave(nx / 120.0, ny / 90.0, salt ^ 21) + if self.pixels[y * self.plan.view.width + x].z == SKY { 0.15 } else { 0.7 };
-        let (cos, sin) = (super::maths::sin(turn + std::f32::consts::FRAC_PI_2), super::maths::sin(turn));
+        let turn = 1.6 * wave(nx / 120.0, ny / 90.0, salt ^ 21)
+            + if self.pixels[y * self.plan.view.width + x].z == SKY {
+                0.15
+            } else {
+                0.7
+            };
+        let (cos, sin) = (
+            super::maths::sin(turn + std::f32::consts::FRAC_PI_2),
+            super::maths::sin(turn),
+        );
         let (along, across) = (nx * cos + ny * sin, ny * cos - nx * sin);
         let shift = 3.4 * unit * wave(along / 14.0, across / 3.2, salt ^ 22);
-        let (paint, _) = self.melted(px + cos * shift, py + sin * shift, (4.6 * unit).max(2.0));
+        let (paint, _) = self.melted(px + cos * shift, py + sin * shift, (3.3 * unit).max(1.5));
         let bristle = fbm(along / 16.0, across / 1.5, 3, salt ^ 23);
         let above = fbm(along / 16.0, across / 1.5 - 0.55, 3, salt ^ 23);
         let relief = clamp01(0.5 + 0.9 * (bristle - above)) - 0.5;
@@ -149,7 +159,10 @@ impl<'a> Manner<'a> {
         } else if z == WATER {
             (4.0, ny + 1.4 * wave(nx / 12.0, ny / 6.0, salt ^ 32))
         } else {
-            (4.2, ny * 0.55 + nx * 0.83 + 7.0 * wave(nx / 34.0, ny / 34.0, salt ^ 33))
+            (
+                4.2,
+                ny * 0.55 + nx * 0.83 + 7.0 * wave(nx / 34.0, ny / 34.0, salt ^ 33),
+            )
         };
         let s = run / pitch;
         let f = (s - floor(s) as f32 - 0.5).abs() * 2.0;

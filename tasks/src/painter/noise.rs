@@ -2,7 +2,7 @@
 
 use super::maths::{clamp01, floor, lerp};
 
-/// A stream of numbers from a seed (SplitMix64 of Steele, Lea and Flood).
+/// A stream of numbers from a seed (`SplitMix64` of Steele, Lea and Flood).
 #[derive(Debug, Clone)]
 pub(super) struct Dice(u64);
 

@@ -41,7 +41,9 @@ impl Palette {
         match style {
             Style::Neon => p.neon(time),
             Style::Pastel => {
-                p.each(|c| c.mix(c.map(f32::sqrt) * 0.82, 0.35).saturate(0.85));
+                p.each(|c| c.mix(c.map(f32::sqrt) * 0.72, 0.32).saturate(0.9));
+                p.glow = p.glow * 0.6;
+                p.disc = p.disc * 0.5;
                 p.haze *= 1.5;
             }
             Style::Autumn => {
@@ -125,7 +127,7 @@ impl Palette {
                 counter: srgb(0xd2_b690),
                 glow: v3(1.3, 0.85, 0.36),
                 glow_reach: 0.6,
-                disc: v3(6.0, 4.6, 2.4),
+                disc: v3(4.0, 3.1, 1.6),
                 key: v3(1.42, 0.95, 0.48),
                 ambient: v3(0.26, 0.29, 0.37),
                 bounce: v3(0.16, 0.11, 0.06),
@@ -144,7 +146,7 @@ impl Palette {
                 counter: srgb(0xb8_5f6e),
                 glow: v3(1.5, 0.62, 0.16),
                 glow_reach: 0.6,
-                disc: v3(6.0, 3.6, 1.3),
+                disc: v3(3.4, 2.25, 0.80),
                 key: v3(1.45, 0.66, 0.26),
                 ambient: v3(0.17, 0.16, 0.27),
                 bounce: v3(0.14, 0.06, 0.05),

@@ -1,6 +1,6 @@
 //! From a prompt to a [`Scene`]: what was understood, and what was not.
 
-use super::scene::{Hue, Land, Scene, Style, Thing, Time, Wish};
+use super::scene::{Hue, Scene, Style, Thing, Time, Wish};
 use super::words::{LONGEST, Meaning, meaning_of_any_number};
 
 /// How many ignored words are told.
@@ -95,7 +95,7 @@ impl Reader {
                 Some((Meaning::Many, _)) => many = true,
                 Some((Meaning::Hue(found), _)) => {
                     if let Some((_, word)) = hue.replace((found, said)) {
-                        self.ignore(word, negative);
+                        self.ignore(&word, negative);
                     }
                 }
                 Some((Meaning::Thing(thing), plural)) => {
@@ -112,22 +112,22 @@ impl Reader {
                 }
                 Some((found, _)) => {
                     if let Some((_, word)) = hue.take() {
-                        self.ignore(word, negative);
+                        self.ignore(&word, negative);
                     }
                     many = false;
-                    self.place_or_manner(found, away, said, negative);
+                    self.place_or_manner(found, away, &said, negative);
                 }
                 None => {
                     if let Some((_, word)) = hue.take() {
-                        self.ignore(word, negative);
+                        self.ignore(&word, negative);
                     }
                     many = false;
-                    self.ignore(said, negative);
+                    self.ignore(&said, negative);
                 }
             }
         }
         if let Some((_, word)) = hue {
-            self.ignore(word, negative);
+            self.ignore(&word, negative);
         }
     }
 
@@ -148,7 +148,7 @@ impl Reader {
         });
     }
 
-    fn place_or_manner(&mut self, found: Meaning, away: bool, said: String, negative: bool) {
+    fn place_or_manner(&mut self, found: Meaning, away: bool, said: &str, negative: bool) {
         match found {
             Meaning::Land(land) if away => {
                 self.scene.without_lands.push(land);
@@ -197,9 +197,10 @@ impl Reader {
     }
 
     /// Negative prompts are full of words (`blurry`) that no painter needs to answer for.
-    fn ignore(&mut self, word: String, negative: bool) {
+    fn ignore(&mut self, word: &str, negative: bool) {
+        let word: String = word.chars().take(40).collect();
         if !negative && self.ignored.len() < MOST_IGNORED && !self.ignored.contains(&word) {
-            self.ignored.push(word.chars().take(40).collect());
+            self.ignored.push(word);
         }
     }
 
@@ -265,6 +266,7 @@ fn longest(words: &[String]) -> (usize, Option<(Meaning, bool)>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scene::Land;
     use super::*;
 
     fn read(prompt: &str) -> Understood {

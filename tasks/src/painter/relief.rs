@@ -40,7 +40,8 @@ pub(super) enum Shore {
     /// Sea behind a beach of this depth (0: none).
     Sea { beach: f32 },
     /// A lake between two banks.
-    Lake { near: f32, far: f32 },
+    /// A lake between two banks; the near one reaches farther where `x * tilt` grows.
+    Lake { near: f32, far: f32, tilt: f32 },
     /// A winding river.
     River { width: f32 },
     /// A river between walls.
@@ -103,19 +104,21 @@ impl Relief {
                 let edge = beach + 0.12 * beach * wave(x / 60.0, 3.0, self.salt);
                 rocks.max(bank(edge - z + 0.18 * x, land, 0.07))
             }
-            Shore::Lake { near, far } => {
+            Shore::Lake { near, far, tilt } => {
                 let wander = 0.16 * wave(x / (near * 2.2), 1.7, self.salt)
                     + 0.05 * wave(x / (near * 0.6), 4.1, self.salt);
-                let front = near * (1.0 + 2.2 * wander) - z + 0.1 * x.abs();
+                let front = near * (1.0 + 2.2 * wander) - z + 0.1 * x.abs() + tilt * x;
                 let far_edge = far * (1.0 + 0.5 * wave(x / (far * 0.30), 7.7, self.salt) * 0.4)
                     + 0.05 * far * wave(x / (far * 0.08), 2.2, self.salt);
                 let back = z - far_edge;
                 bank(front.max(back), land, 0.12)
             }
             Shore::River { width } => {
-                let d = (x - self.river(z)).abs()
-                    - width * (1.0 + 0.3 * wave(z / 40.0, x / 80.0, self.salt));
-                bank(d, land, 0.16)
+                // It is lost behind the first hills.
+                let narrow = smooth(1150.0, 500.0, z);
+                let bent = width * (1.0 + 0.3 * wave(z / 40.0, x / 80.0, self.salt));
+                let lost = if z > 1150.0 { 50.0 } else { 0.0 };
+                bank((x - self.river(z)).abs() - bent * narrow + lost, land, 0.16)
             }
             Shore::Canyon { width, walls } => self.canyon(x, z, grain, width, walls),
             Shore::Fall {
@@ -196,9 +199,15 @@ impl Relief {
                         u + 0.18 * wave(u * 1.7, v * 1.7, salt ^ 1),
                         v + 0.18 * wave(u * 1.7, v * 1.7, salt ^ 2),
                     );
-                    let crest = ridged(wu * 0.8, wv * 0.8, n.min(4), salt);
+                    let crest = ridged(wu * 0.8, wv * 0.8, n.min(5), salt);
                     let worn = 0.5 + 0.62 * eroded(wu * 1.6 + 0.7, wv * 1.6, n, salt ^ 3);
-                    (0.72 * crest * crest + 0.42 * crest * worn + 0.12 * worn).max(0.0)
+                    // Massifs with passes between them make a skyline.
+                    let massif =
+                        0.35 + 0.95 * smooth(-0.45, 0.5, wave(u * 0.55, v * 0.4, salt ^ 4));
+                    let peak = crest * crest * (0.75 + 0.35 * crest);
+                    let h = ((0.95 * peak + 0.40 * crest * worn) * massif + 0.12 * worn).max(0.0);
+                    // No needles.
+                    h / (1.0 + 0.28 * h * h)
                 } else {
                     0.55 + 0.75 * fbm(u, v, octaves(r.length, grain).min(5), salt)
                 };
@@ -215,7 +224,8 @@ impl Relief {
             let cone = height * slope * slope * (1.0 + gullies + 0.35 * slope);
             h += cone.min(height * (1.0 + 0.05 * wave(dx / 90.0, dz / 90.0, self.salt)));
         }
-        h
+        // Where there is water, it stays where the shore puts it.
+        if self.has_water() { h.max(0.4) } else { h }
     }
 
     /// Land across the sea, where mountains were asked for.
@@ -241,25 +251,28 @@ impl Relief {
             let near = z - (cape.near - 0.38 * along);
             let far = cape.far + 0.2 * along - z;
             // Rounded corners: the nearest of three edges, blended.
-            let d = soft_min(
-                soft_min(along, near, cape.top * 0.6),
-                far,
-                cape.top * 0.6,
-            );
+            let d = soft_min(soft_min(along, near, cape.top * 0.6), far, cape.top * 0.6);
             // Roughness moves the edge by no more than this.
             let most = cape.top * 0.62;
             if d < -most {
                 continue;
             }
             let noise = |size: f32, cap: u32, salt: u32| {
-                fbm(x / size, z / size, octaves(size, grain).min(cap), self.salt ^ salt)
+                fbm(
+                    x / size,
+                    z / size,
+                    octaves(size, grain).min(cap),
+                    self.salt ^ salt,
+                )
             };
             let d = if d > cape.face + most {
                 d
             } else {
-                d + cape.top * (0.42 * noise(cape.top * 1.5, 6, 31) + 0.10 * noise(cape.top * 0.25, 5, 32))
+                d + cape.top
+                    * (0.42 * noise(cape.top * 1.5, 6, 31) + 0.10 * noise(cape.top * 0.25, 5, 32))
             };
-            let top = cape.top * (0.86 + 0.0022 * along.min(120.0)) + 0.10 * cape.top * noise(45.0, 4, 33);
+            let top = cape.top * (0.86 + 0.0022 * along.min(120.0))
+                + 0.10 * cape.top * noise(45.0, 4, 33);
             h = h.max(face(d, cape.face, top, self.salt, x, z));
         }
         for &[cx, cz, radius, height] in &self.stacks {
@@ -300,7 +313,7 @@ impl Relief {
     fn dune(&self, u: f32, v: f32) -> f32 {
         let warp = 0.9 * wave(u * 0.45, v * 0.45, self.salt ^ 61)
             + 0.12 * wave(u * 2.0, v * 2.0, self.salt ^ 62);
-        let s = v * 0.75 + u * 0.38 + warp;
+        let s = v * 0.42 + u * 0.62 + warp;
         let f = s - floor(s) as f32;
         let crest = if f < 0.68 {
             let t = f / 0.68;
@@ -323,7 +336,7 @@ fn bank(inland: f32, land: impl Fn() -> f32, slope: f32) -> f32 {
         return (inland * slope * 1.5).max(SEA_BED);
     }
     let (edge, land) = (inland * slope, land());
-    let rise = smooth(0.0, land.abs().max(0.5) / slope + 4.0, inland);
+    let rise = smooth(0.0, land.abs().clamp(0.5, 4.0) / slope + 4.0, inland);
     lerp(edge, land.max(edge.min(0.3)), rise)
 }
 

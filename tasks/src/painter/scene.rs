@@ -434,9 +434,9 @@ impl Scene {
             (Thing::Flowers, Land::Meadow),
         ];
         let home = || {
-            let at_home = homes.iter().find(|(thing, land)| {
-                self.has(*thing) && !self.without_lands.contains(land)
-            });
+            let at_home = homes
+                .iter()
+                .find(|(thing, land)| self.has(*thing) && !self.without_lands.contains(land));
             at_home.map(|(_, land)| *land)
         };
         let named = self.lands.iter().copied().min();

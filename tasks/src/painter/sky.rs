@@ -46,6 +46,11 @@ pub(super) struct Sky {
 impl Sky {
     /// The colour of the air around a pixel: no disc, no clouds, no stars.
     pub(super) fn air(&self, p: &Palette, column: f32, row: f32) -> Rgb {
+        self.air_with(p, column, row, 1.0)
+    }
+
+    /// [`Sky::air`] with a share of the glow around the sun.
+    pub(super) fn air_with(&self, p: &Palette, column: f32, row: f32, glow: f32) -> Rgb {
         let (a, e) = self.view.slope(column, row);
         let top = (self.view.horizon / self.view.focal).max(0.25);
         let t = clamp01(e / top);
@@ -60,10 +65,10 @@ impl Sky {
         let (da, de) = (a - sa, e.max(0.0) - se);
         let d = (da * da + de * de).sqrt();
         let reach = p.glow_reach;
-        sky += p.glow * (0.42 * exp(-d / (0.30 * reach)) + 0.30 * exp(-d / (0.09 * reach)));
+        sky += p.glow * glow * (0.42 * exp(-d / (0.30 * reach)) + 0.30 * exp(-d / (0.09 * reach)));
         // Low light spreads along the horizon.
         let along = exp(-da.abs() / (0.55 * reach)) * exp(-e.max(0.0) / 0.10);
-        sky += p.glow * (0.28 * along * smooth(0.5, 0.05, se));
+        sky += p.glow * glow * (0.28 * along * smooth(0.5, 0.05, se));
         sky
     }
 
@@ -183,7 +188,7 @@ impl Sky {
             let fold = 0.10 * wave(a * 1.6 + n * 5.0, 0.3, salt)
                 + 0.035 * wave(a * 6.0 + n, 1.3, salt)
                 + 0.012 * sin(a * 21.0 + n * 2.0);
-            let base = 0.12 + 0.085 * n + fold;
+            let base = 0.17 + 0.085 * n + fold;
             let h = e - base;
             if h < -0.05 {
                 continue;

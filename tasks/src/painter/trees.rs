@@ -31,7 +31,11 @@ pub(super) fn pine(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
         let t = 1.0 - v / h;
         let lean = if u > 0.0 { 0.37 } else { 0.0 };
         // Boughs droop, no two alike.
-        let sway = if tall > 14.0 { 0.55 * (value(v / h * 23.0, if u > 0.0 { 3.0 } else { 8.0 }, salt) - 0.5) } else { 0.0 };
+        let sway = if tall > 14.0 {
+            0.55 * (value(v / h * 23.0, if u > 0.0 { 3.0 } else { 8.0 }, salt) - 0.5)
+        } else {
+            0.0
+        };
         let f = (t - 0.55 * u.abs() / h) * tiers + lean + sway;
         let f = f - floor(f) as f32;
         let reach = half * (t * (1.12 - 0.12 * t)) * (0.50 + 0.50 * f);
@@ -47,7 +51,10 @@ pub(super) fn pine(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
             }
             let rag = if tall > 14.0 {
                 (value(u / h * 60.0, v / h * 80.0, salt) - 0.5) * 0.55 * half * (0.22 + t)
-                    + (value(u / h * 150.0, v / h * 170.0, salt ^ 5) - 0.5) * 0.22 * half
+                    + (value(u / h * 150.0, v / h * 170.0, salt ^ 5) - 0.5)
+                        * 0.22
+                        * half
+                        * (0.2 + 0.8 * t)
             } else {
                 0.0
             };
@@ -57,7 +64,8 @@ pub(super) fn pine(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
             let (f, t, reach) = shape(u, v);
             let side = clamp01(0.5 + 0.5 * u / reach.max(0.01)) * 2.0 - 1.0;
             let clump = if tall > 14.0 {
-                0.55 * value(u / h * 40.0, v / h * 60.0, salt ^ 1) + 0.45 * value(u / h * 110.0, v / h * 90.0, salt ^ 6)
+                0.55 * value(u / h * 40.0, v / h * 60.0, salt ^ 1)
+                    + 0.45 * value(u / h * 110.0, v / h * 90.0, salt ^ 6)
             } else {
                 0.5
             };
@@ -158,7 +166,7 @@ pub(super) fn tree(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
         let mut found: Option<(f32, [f32; 3])> = None;
         for b in &boughs {
             let (dx, dy) = (u - b[0], v - b[1]);
-            let d = (dx * dx + dy * dy).sqrt() - b[2] * (0.62 + 0.78 * leafy);
+            let d = (dx * dx + dy * dy).sqrt() - b[2] * (0.78 + 0.46 * leafy);
             let cover = clamp01(0.5 - d * stand.scale);
             if cover > 0.0 {
                 // Nearer boughs come later; a soft edge lets the last one through.

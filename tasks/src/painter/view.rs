@@ -3,7 +3,7 @@
 //! The world is right-handed enough for a painter: `x` to the right, `y` up from
 //! the water, `z` away from the eye, all in metres; the eye is at `(0, eye, 0)`.
 
-use super::maths::{V3, v3};
+use super::maths::V3;
 
 /// A pinhole camera that always looks at the horizon.
 #[derive(Debug, Clone, Copy)]
@@ -50,12 +50,6 @@ impl View {
             (column - self.middle) / self.focal,
             (self.horizon - row) / self.focal,
         )
-    }
-
-    /// A direction of length one.
-    pub(super) fn toward(&self, column: f32, row: f32) -> V3 {
-        let (a, e) = self.slope(column, row);
-        v3(a, e, 1.0).unit()
     }
 
     /// How large a pixel is at distance `z`, in metres.

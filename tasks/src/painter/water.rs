@@ -91,8 +91,8 @@ impl Water<'_> {
         let view = self.view;
         let below = line - view.horizon;
         let reach = (below * 2.4 + 0.012 * view.focal).min(0.30 * view.focal);
-        let x = column + slopes.0 * reach * 1.6;
-        let y = view.horizon - below + slopes.1 * reach * 3.0;
+        let x = column + slopes.0 * reach * 1.1;
+        let y = view.horizon - below + slopes.1 * reach * 1.7;
         let px = index(x, view.width);
         let top = y.min(view.horizon - 1.0);
         let parallax = 2.0 * view.focal * view.eye;

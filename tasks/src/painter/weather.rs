@@ -75,7 +75,10 @@ impl<'a> Weather<'a> {
         }
         if self.plan.snow {
             let k = self.flakes(px, py);
-            out = out.mix(self.plan.palette.ambient * 1.1 + self.plan.palette.key * 0.42, k);
+            out = out.mix(
+                self.plan.palette.ambient * 1.1 + self.plan.palette.key * 0.42,
+                k,
+            );
         }
         out
     }
@@ -86,7 +89,11 @@ impl<'a> Weather<'a> {
         let along = dx * beam.way.0 + dy * beam.way.1;
         let off = dy * beam.way.0 - dx * beam.way.1;
         // The beam behind the lamp points away from the eye: shorter and fainter.
-        let (run, reach, share) = if along > 0.0 { (along, 0.62, 1.0) } else { (-along, 0.28, 0.55) };
+        let (run, reach, share) = if along > 0.0 {
+            (along, 0.62, 1.0)
+        } else {
+            (-along, 0.28, 0.55)
+        };
         let wide = 0.006 + 0.075 * run;
         let t = off / wide;
         if t.abs() > 2.2 || (z > 0.0 && z < beam.z * 0.97) {
