@@ -53,6 +53,8 @@ impl<'a> Crew<'a> {
         paint: impl Fn(usize, &mut [T]) + Sync,
     ) -> ControlFlow<()> {
         let Part(stage, from, to) = part;
+        // Said even where the other hands take every piece.
+        (self.on_stage)(stage, from)?;
         let total = items.len().div_ceil(len.max(1)).max(1);
         let queue = Mutex::new(items.chunks_mut(len.max(1)).enumerate());
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();

@@ -390,15 +390,19 @@ impl Placing<'_> {
                 0.25
             };
             self.scatter(420.0, 26.0, 420.0, share, false);
-            if ruler == Land::Forest {
-                self.frame_with_trees(share);
-            }
+            self.frame_with_trees(share);
         }
         match ruler {
             Land::Mountains | Land::Volcano => {
                 self.scatter(150.0, 48.0, 560.0, if leafy { 0.7 } else { 0.0 }, true);
             }
-            Land::Lake => self.scatter(150.0, 500.0, 1250.0, if leafy { 0.8 } else { 0.15 }, true),
+            Land::Lake => self.scatter(
+                if wooded { 380.0 } else { 150.0 },
+                500.0,
+                1250.0,
+                if leafy { 0.8 } else { 0.15 },
+                true,
+            ),
             Land::Hills => self.scatter(46.0, 60.0, 800.0, if pines { 0.0 } else { 0.95 }, true),
             Land::Village => self.scatter(70.0, 60.0, 500.0, if pines { 0.1 } else { 0.75 }, true),
             Land::River => self.scatter(110.0, 55.0, 700.0, if pines { 0.0 } else { 0.6 }, true),
@@ -488,18 +492,22 @@ impl Placing<'_> {
 
     /// A few big trees at the edges, so that one looks between them.
     fn frame_with_trees(&mut self, broad: f32) {
+        let banks = self.relief.has_water();
         for i in 0u8..7 {
             let edge = if i % 2 == 0 { self.side } else { -self.side };
             let u = 0.5 + edge * self.dice.range(0.34, 0.54);
-            let z = self.dice.range(17.0, 30.0);
+            let (z, size) = if banks {
+                (self.dice.range(12.0, 19.0), self.dice.range(5.0, 8.0))
+            } else {
+                (self.dice.range(17.0, 30.0), self.dice.range(10.0, 15.0))
+            };
+            let broad = self.dice.chance(broad);
             let x = self.view.across(u, z);
             let y = self.ground(x, z);
-            let kind = if self.dice.chance(broad) {
-                Kind::Tree
-            } else {
-                Kind::Pine
-            };
-            let size = self.dice.range(10.0, 15.0);
+            if banks && y < 0.35 {
+                continue;
+            }
+            let kind = if broad { Kind::Tree } else { Kind::Pine };
             self.put(kind, x, y - 0.2, z, size);
         }
     }

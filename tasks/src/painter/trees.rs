@@ -50,9 +50,9 @@ pub(super) fn pine(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
                 return 1.0;
             }
             let rag = if tall > 14.0 {
-                (value(u / h * 60.0, v / h * 80.0, salt) - 0.5) * 0.55 * half * (0.22 + t)
+                (value(u / h * 60.0, v / h * 80.0, salt) - 0.5) * 0.40 * half * (0.22 + t)
                     + (value(u / h * 150.0, v / h * 170.0, salt ^ 5) - 0.5)
-                        * 0.22
+                        * 0.13
                         * half
                         * (0.2 + 0.8 * t)
             } else {
@@ -158,11 +158,16 @@ pub(super) fn tree(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
     let tall = stand.scale * h;
     brush.each(stand, [-h * 0.52, h * 0.18, h * 0.52, h * 1.12], |u, v| {
         let leafy = if tall > 12.0 {
-            value(u / h * 26.0, v / h * 26.0, salt ^ 3) * 0.65
-                + value(u / h * 60.0, v / h * 60.0, salt ^ 4) * 0.35
+            value(u / h * 22.0, v / h * 22.0, salt ^ 3) * 0.46
+                + value(u / h * 55.0, v / h * 55.0, salt ^ 4) * 0.54
         } else {
             0.5
         };
+        let leafy = lerp(
+            leafy,
+            dab(u / h, v / h, salt),
+            0.42 * smooth(50.0, 130.0, tall),
+        );
         let mut found: Option<(f32, [f32; 3])> = None;
         for b in &boughs {
             let (dx, dy) = (u - b[0], v - b[1]);
@@ -405,6 +410,18 @@ pub(super) fn tuft(brush: &mut Brush<'_>, stand: &Stand, prop: &Prop) {
             },
         );
     }
+}
+
+/// Single leaves, each with its own light: two sheets of cells, turned against
+/// each other. 0 to 1.
+fn dab(u: f32, v: f32, salt: u32) -> f32 {
+    let sheet = |x: f32, y: f32, salt: u32| {
+        let shift = cell(floor(y), 1, salt);
+        cell(floor(x + shift), floor(y), salt ^ 1)
+    };
+    let (x, y) = (u * 74.0, v * 96.0);
+    0.5 * sheet(x + 0.6 * y, y - 0.3 * x, salt)
+        + 0.5 * sheet(0.8 * x - 0.7 * y, 0.9 * y + 0.5 * x, salt ^ 7)
 }
 
 fn leaf(brush: &Brush<'_>, prop: &Prop, tint: f32, broad: bool) -> Rgb {

@@ -273,7 +273,7 @@ const LEXICON: &[(Meaning, &str)] = &[
     ),
     (
         Meaning::Thing(Thing::Pines),
-        "pine, fir, spruce, conifer, evergreen, pine tree, fir tree, pine forest, redwood, cedar, larch",
+        "pine, fir, spruce, conifer, evergreen, pine tree, fir tree, redwood, cedar, larch",
     ),
     (
         Meaning::Thing(Thing::Palms),
