@@ -1,6 +1,6 @@
 //! `image.generate`: a prompt becomes a picture.
 //!
-//! This build's only model is the [`painter`](crate::painter), which needs no
+//! This build's only model is the [`painter`], which needs no
 //! weights; the names of inputs and outputs are those of any text-to-image model.
 
 use std::ops::ControlFlow;

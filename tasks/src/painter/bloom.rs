@@ -1,5 +1,7 @@
 //! Light that spills over its edges, as in an eye or a lens.
 
+use super::Stage;
+use super::crew::{Crew, Part};
 use super::maths::{BLACK, Rgb, clamp01, index};
 
 /// The spilled light of one picture, at a fraction of its size.
@@ -12,19 +14,25 @@ pub(super) struct Bloom {
 }
 
 impl Bloom {
-    pub(super) fn new(colors: &[Rgb], width: usize, height: usize, unit: f32) -> Self {
+    /// `None` when somebody stopped the work.
+    pub(super) fn new(
+        colors: &[Rgb],
+        (width, height): (usize, usize),
+        unit: f32,
+        crew: &mut Crew<'_>,
+    ) -> Option<Self> {
         let step = index((4.0 * unit).max(1.0), 64).max(1);
         let (w, h) = (width.div_ceil(step), height.div_ceil(step));
         let mut cells = vec![BLACK; w * h];
-        for (y, row) in colors.chunks_exact(width).enumerate() {
-            for (x, c) in row.iter().enumerate() {
-                let over = c.map(|v| (v - 0.85).clamp(0.0, 4.0));
-                cells[y / step * w + x / step] += over;
-            }
-        }
         let area = 1.0 / (step * step) as f32;
-        for c in &mut cells {
-            *c = *c * area;
+        let flow = crew.pieces(Part(Stage::Finish, 0.0, 0.1), &mut cells, w, |y, row| {
+            let rows = colors.chunks_exact(width).skip(y * step).take(step);
+            for (x, c) in rows.flat_map(|row| row.iter().enumerate()) {
+                row[x / step] += c.map(|v| (v - 0.85).clamp(0.0, 4.0)) * area;
+            }
+        });
+        if flow.is_break() {
+            return None;
         }
         let mut wide = cells.clone();
         for _ in 0..3 {
@@ -34,12 +42,12 @@ impl Bloom {
         for (a, b) in cells.iter_mut().zip(&wide) {
             *a = *a * 0.30 + *b * 0.34;
         }
-        Self {
+        Some(Self {
             width: w,
             height: h,
             step,
             cells,
-        }
+        })
     }
 
     pub(super) fn at(&self, x: usize, y: usize) -> Rgb {

@@ -21,7 +21,7 @@ pub(super) fn finish(
     crew: &mut Crew<'_>,
 ) -> Option<RgbImage> {
     let (width, height) = (plan.view.width, plan.view.height);
-    let bloom = Bloom::new(colors, width, height, plan.view.unit());
+    let bloom = Bloom::new(colors, (width, height), plan.view.unit(), crew)?;
     let weather = Weather::new(plan);
     let curve = Curve::new();
     let strength = if plan.style == Style::Neon { 1.15 } else { 1.0 };

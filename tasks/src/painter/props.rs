@@ -58,7 +58,7 @@ pub(super) fn draw(
 ) -> Option<()> {
     let width = plan.view.width;
     // Bands small enough to stop soon, large enough not to ask everybody too often.
-    let rows = 8;
+    let rows = (8192 / width).clamp(1, 8);
     let flow = crew.pieces(
         Part(Stage::Things, 0.0, 1.0),
         inks,
