@@ -20,7 +20,11 @@ pub(crate) enum Op {
     /// A worker process begins.
     Register(WorkerRow),
     /// A worker is alive, and believes to hold these.
-    Heartbeat { worker: WorkerId, lease_until: Timestamp, holds: Vec<(TaskKey, i64)> },
+    Heartbeat {
+        worker: WorkerId,
+        lease_until: Timestamp,
+        holds: Vec<(TaskKey, i64)>,
+    },
     /// A worker process ends in good order.
     Retire(WorkerId),
     /// Tell that an attempt is under way.

@@ -70,9 +70,10 @@ pub(super) fn runs(json: &str) -> Result<Vec<RunRow>, StoreError> {
     rows.into_iter()
         .map(|r| {
             let parent = match (r.11, r.12, r.13, r.14) {
-                (Some(run), Some(step), Some(item), Some(attempt)) => {
-                    Some(Parent { task: TaskKey { run, step, item }, attempt })
-                }
+                (Some(run), Some(step), Some(item), Some(attempt)) => Some(Parent {
+                    task: TaskKey { run, step, item },
+                    attempt,
+                }),
                 _ => None,
             };
             let failure = r.16.map(|text| parse(&text, "runs.failure")).transpose()?;
@@ -106,7 +107,11 @@ pub(super) fn tasks(json: &str) -> Result<Vec<TaskRow>, StoreError> {
     Ok(rows
         .into_iter()
         .map(|t| TaskRow {
-            key: TaskKey { run: t.0, step: t.1, item: t.2 },
+            key: TaskKey {
+                run: t.0,
+                step: t.1,
+                item: t.2,
+            },
             state: t.3,
             held: Held(t.4),
             pending: t.5,
@@ -135,8 +140,14 @@ pub(super) fn tasks(json: &str) -> Result<Vec<TaskRow>, StoreError> {
         .collect())
 }
 
-pub(super) fn parse<T: serde::de::DeserializeOwned>(json: &str, what: &'static str) -> Result<T, StoreError> {
-    serde_json::from_str(json).map_err(|error| StoreError::Corrupt { what, detail: error.to_string() })
+pub(super) fn parse<T: serde::de::DeserializeOwned>(
+    json: &str,
+    what: &'static str,
+) -> Result<T, StoreError> {
+    serde_json::from_str(json).map_err(|error| StoreError::Corrupt {
+        what,
+        detail: error.to_string(),
+    })
 }
 
 /// One JSON array per row; a failure here is a bug in this file, not in the data.
@@ -255,7 +266,11 @@ pub(super) struct FinishedTask<'a>(
 impl<'a> FinishedTask<'a> {
     /// The short form, where it says all there is to say.
     pub(super) fn of(t: &'a TaskRow) -> Option<Self> {
-        let is_plain = t.state.is_terminal() && t.total == 0 && t.child.is_none() && t.losses == 0 && t.pending == 0;
+        let is_plain = t.state.is_terminal()
+            && t.total == 0
+            && t.child.is_none()
+            && t.losses == 0
+            && t.pending == 0;
         is_plain.then(|| {
             Self(
                 t.key.run,
