@@ -8,14 +8,16 @@
 //! | --- | --- |
 //! | `open` | connecting, migrating, refusing what cannot be served |
 //! | `writer` | the queue of requests, and how many share one commit |
-//! | `commit` | one transaction: load, decide, save, perform |
-//! | `claim`, `act`, `upkeep` | the rest of what a transaction can do |
+//! | `commit` | one transaction: load, decide, save |
+//! | `submit`, `claim`, `act`, `effects`, `upkeep` | the rest of what a transaction can do |
+//! | `script` | several statements in one trip |
 //! | `read` | questions |
 //! | `rows`, `sql` | how rows travel, and every statement |
 
 mod act;
 mod claim;
 mod commit;
+mod effects;
 mod error;
 mod notifier;
 mod op;
@@ -25,7 +27,9 @@ mod plan_tests;
 mod plans;
 mod read;
 mod rows;
+mod script;
 mod sql;
+mod submit;
 mod upkeep;
 mod writer;
 

@@ -136,6 +136,24 @@ pub struct Settlement {
     pub run_output: Option<Arc<str>>,
     /// Under which key the step cache may keep the result.
     pub cache_key: Option<String>,
+    /// The run's plan, where the reporter knows it: saves the store a look.
+    pub plan: Option<Arc<Plan>>,
+}
+
+impl Settlement {
+    /// A report with nothing but an outcome.
+    #[must_use]
+    pub fn new(key: TaskKey, proof: Proof, outcome: Outcome) -> Self {
+        Self {
+            key,
+            proof,
+            outcome,
+            artifacts: Vec::new(),
+            run_output: None,
+            cache_key: None,
+            plan: None,
+        }
+    }
 }
 
 /// What shows that a report is not late.
