@@ -11,7 +11,7 @@
 //! | `commit` | one transaction: load, decide, save |
 //! | `submit`, `claim`, `act`, `effects`, `upkeep` | the rest of what a transaction can do |
 //! | `script` | several statements in one trip |
-//! | `read` | questions |
+//! | `read`, `views` | questions, and their answers |
 //! | `rows`, `sql` | how rows travel, and every statement |
 
 mod act;
@@ -31,6 +31,7 @@ mod script;
 mod sql;
 mod submit;
 mod upkeep;
+mod views;
 mod writer;
 
 use std::path::Path;
@@ -42,7 +43,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 pub use error::StoreError;
 pub use op::{RunAction, SweepCounts};
 pub use open::Durability;
-pub use read::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
+pub use views::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
 
 pub(crate) use claim::{Claim, Demand, Granted, Halt, Held, Lane};
 pub(crate) use op::{Answer, AttemptReport, Op, Overdue, WorkerRow};

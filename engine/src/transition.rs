@@ -97,8 +97,18 @@ pub enum Effect {
     ReleaseItem { step: StepIndex, hold: bool },
     /// Let the next task that the run-wide limit holds go.
     ReleaseTask,
-    /// Put the failed and cancelled items of a mapped step back to the start.
-    ResetItems { step: StepIndex, limit: Option<u32> },
+    /// Put the failed and cancelled items of a mapped step back to the start: the first
+    /// `places` of them may go, those up to `limit` wait for a place in the run, the rest
+    /// for one in the step; `hold` keeps all of them back while the run waits for its key.
+    ResetItems {
+        step: StepIndex,
+        limit: Option<u32>,
+        places: Option<u32>,
+        hold: bool,
+    },
+    /// Items that were cancelled in bulk gave up places that no counter knows: count anew,
+    /// and let go what they make room for. To be done last.
+    RecountPlaces { limit: u32 },
     /// The run has ended: the next run of the same concurrency key may begin.
     ReleaseConcurrency,
     /// The run has ended: the step that waits for it has its answer.
@@ -408,7 +418,7 @@ fn timeout_ms(step: &PlanStep) -> Option<i64> {
     }
 }
 
-/// A TaskRun at its beginning.
+/// A `TaskRun` at its beginning.
 fn blank(run: &RunRow, plan: &Plan, step: StepIndex, item: i32, now: Timestamp) -> TaskRow {
     let planned = &plan.steps[step as usize];
     TaskRow {

@@ -3,7 +3,7 @@
 use super::claim::Stop;
 use super::commit::Commit;
 use super::op::RunAction;
-use super::{StoreError, sql};
+use super::{StoreError, rows, sql};
 use crate::id::{QueueName, RunId};
 use crate::run::{AttemptOutcome, Held, Parent};
 use crate::transition::{ChildOutcome, Effect, Outcome, Proof, Settlement, Workset, item_queue};
@@ -18,6 +18,7 @@ impl Commit<'_> {
         let mut parents = Vec::new();
         for work in worksets {
             let run = work.run.id;
+            let mut recount = None;
             for effect in std::mem::take(&mut work.effects) {
                 match effect {
                     Effect::Ring { queue } => {
@@ -44,22 +45,62 @@ impl Commit<'_> {
                         let queues = self.ask(sql::RELEASE_TASK, parameters).await?;
                         self.ring_named(&queues);
                     }
-                    Effect::ResetItems { step, limit } => {
-                        let place = [run.to_string().into(), i64::from(step).into()];
-                        let limit = limit.map_or(i64::MAX, i64::from);
-                        let how = [limit.into(), self.now.0.into()];
-                        self.script
-                            .push(sql::RESET_ITEMS, place.into_iter().chain(how));
+                    Effect::ResetItems {
+                        step,
+                        limit,
+                        places,
+                        hold,
+                    } => {
+                        let most = |limit: Option<u32>| limit.map_or(i64::MAX, i64::from);
+                        let reason = if hold { Held::CONCURRENCY } else { 0 };
+                        let parameters = [
+                            run.to_string().into(),
+                            i64::from(step).into(),
+                            most(limit).into(),
+                            self.now.0.into(),
+                            most(places).into(),
+                            reason.into(),
+                        ];
+                        self.script.push(sql::RESET_ITEMS, parameters);
                         self.after.rings.insert(item_queue(&work.plan, step));
                     }
+                    Effect::RecountPlaces { limit } => recount = Some(limit),
                     Effect::ReleaseConcurrency => self.release_concurrency(work).await?,
                     Effect::SettleParent { parent, outcome } => {
                         parents.push(settlement_of(run, parent, outcome));
                     }
                 }
             }
+            if let Some(limit) = recount {
+                self.recount_places(work, limit).await?;
+            }
         }
         Ok(parents)
+    }
+
+    /// Counts who holds a place of the run's `max_parallel`, and lets go what there is room for.
+    async fn recount_places(&mut self, work: &Workset, limit: u32) -> Result<(), StoreError> {
+        let run = work.run.id.to_string();
+        let steps = work.plan.steps.iter().enumerate();
+        let mapped: Vec<usize> = steps
+            .filter(|(_, step)| step.map.is_some())
+            .map(|(index, _)| index)
+            .collect();
+        let which = [run.as_str().into(), rows::json(&mapped).into()];
+        let counted = self.ask(sql::COUNT_PLACES, which).await?;
+        let counted = counted.first().map_or("[0, 0]", String::as_str);
+        let (active, waiting): (i64, i64) = rows::parse(counted, "task_runs")?;
+        let released = waiting.min(i64::from(limit) - active).max(0);
+        for _ in 0..released {
+            let which = [run.as_str().into(), self.now.0.into()];
+            let queues = self.ask(sql::RELEASE_TASK, which).await?;
+            self.ring_named(&queues);
+        }
+        let counts = [(active + released).into(), (waiting - released).into()];
+        let which = [run.into()];
+        self.script
+            .push(sql::SET_PLACES, which.into_iter().chain(counts));
+        Ok(())
     }
 
     pub(super) fn ring_named(&mut self, queues: &[String]) {

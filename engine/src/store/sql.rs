@@ -34,6 +34,7 @@ files! {
     RELEASE_ITEM = "release_item";
     RELEASE_TASK = "release_task";
     RESET_ITEMS = "reset_items";
+    COUNT_PLACES = "count_places";
     OVERDUE_TASKS = "overdue_tasks";
     LOST_TASKS = "lost_tasks";
     RUN_VIEW = "run_view";
@@ -74,7 +75,8 @@ pub(super) const DEAD_WORKERS: &str =
 pub(super) const LOSE_WORKERS: &str =
     "update workers set state = 'lost' where state = 'live' and lease_until < $1 returning id";
 pub(super) const LATE_RUNS: &str = "select id from runs where deadline_at is not null \
-     and finished_at is null and deadline_at < $1 limit 100";
+     and finished_at is null and deadline_at < $1 and failure is null limit 100";
+pub(super) const SET_PLACES: &str = "update runs set active = $2, waiting = $3 where id = $1";
 pub(super) const LIVE_WORKERS: &str = "select id, host from workers where state = 'live'";
 
 pub(super) const DELETE_RUN: [&str; 7] = [
@@ -184,6 +186,8 @@ pub(super) const ALL: &[&str] = &[
     RELEASE_ITEM,
     RELEASE_TASK,
     RESET_ITEMS,
+    COUNT_PLACES,
+    SET_PLACES,
     OVERDUE_TASKS,
     LOST_TASKS,
     RUN_VIEW,
