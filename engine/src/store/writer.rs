@@ -152,7 +152,8 @@ impl Writer {
         let mut answers: Vec<Option<Result<Answer, StoreError>>> =
             ops.iter().map(|_| None).collect();
         // Halves still to be tried; a plain stack, since async functions do not recurse cheaply.
-        let mut ranges = Vec::from([0..ops.len()]);
+        let mut ranges = Vec::with_capacity(8);
+        ranges.push(0..ops.len());
         while let Some(range) = ranges.pop() {
             match self.commit(&ops[range.clone()]).await {
                 Ok(done) => {

@@ -234,15 +234,9 @@ fn a_manual_retry_goes_on_from_what_failed_and_keeps_what_stands() {
     desk.step("b", succeeded());
     desk.step("c", succeeded());
     assert_eq!(desk.run.state, RunState::Succeeded);
-    let numbers: Vec<_> = desk
-        .attempts
-        .iter()
-        .filter(|a| a.key.step == 1)
-        .map(|a| a.attempt)
-        .collect();
     assert_eq!(
-        numbers,
-        [1, 2],
+        desk.row("b").attempt,
+        2,
         "attempts are counted on, never from the start"
     );
 }
