@@ -8,9 +8,10 @@
 //! | --- | --- |
 //! | `open` | connecting, migrating, refusing what cannot be served |
 //! | `writer` | the queue of requests, and how many share one commit |
-//! | `commit` | one transaction: load, decide, save, perform |
-//! | `claim`, `act`, `upkeep` | the rest of what a transaction can do |
-//! | `read` | questions |
+//! | `commit` | one transaction: load, decide, save |
+//! | `submit`, `claim`, `act`, `effects`, `upkeep` | the rest of what a transaction can do |
+//! | `script` | several statements in one trip |
+//! | `read`, `views` | questions, and their answers |
 //! | `rows`, `sql` | how rows travel, and every statement |
 
 mod act;
@@ -18,6 +19,7 @@ mod claim;
 mod commit;
 #[cfg(test)]
 mod conformance;
+mod effects;
 mod error;
 mod notifier;
 mod op;
@@ -27,8 +29,11 @@ mod plan_tests;
 mod plans;
 mod read;
 mod rows;
+mod script;
 mod sql;
+mod submit;
 mod upkeep;
+mod views;
 mod writer;
 
 use std::path::Path;
@@ -40,11 +45,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 pub use error::StoreError;
 pub use op::{RunAction, SweepCounts};
 pub use open::Durability;
-pub use read::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
+pub use views::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
 
 pub(crate) use claim::{Claim, Demand, Granted, Halt, Held, Lane};
-pub(crate) use op::{Answer, AttemptReport, Op, WorkerRow};
-pub(crate) use plans::Plans;
+pub(crate) use op::{Answer, AttemptReport, Op, Overdue, WorkerRow};
+
+use plans::Plans;
 
 use crate::id::RunId;
 use crate::time::Clock;
@@ -62,7 +68,11 @@ pub(crate) struct Store {
 
 impl Store {
     /// Opens the database file, making and migrating it as needed, and starts the writer.
-    pub(crate) async fn open(path: &Path, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
+    pub(crate) async fn open(
+        path: &Path,
+        durability: Durability,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
         let (conn, readers) = open::connect(path, durability).await?;
         Ok(Self::over(conn, readers, clock))
     }
@@ -84,7 +94,12 @@ impl Store {
             looked_at: tokio::time::Instant::now(),
         };
         tokio::spawn(writer.run());
-        Self { outbox, readers, plans, notifier }
+        Self {
+            outbox,
+            readers,
+            plans,
+            notifier,
+        }
     }
 
     /// Asks the writer, and waits until the answer is durable.
@@ -93,17 +108,27 @@ impl Store {
     }
 
     /// [`Store::write`], giving a slot back with it.
-    pub(crate) async fn write_freeing(&self, op: Op, permit: Option<OwnedSemaphorePermit>) -> Result<Answer, StoreError> {
+    pub(crate) async fn write_freeing(
+        &self,
+        op: Op,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
         let request = Box::new(Request { op, permit, reply });
-        self.outbox.send(Message::Request(request)).map_err(|_| StoreError::Closed)?;
+        self.outbox
+            .send(Message::Request(request))
+            .map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
     /// Asks the writer without waiting: for what may be lost with the process.
     pub(crate) fn post(&self, op: Op) {
         let (reply, _) = oneshot::channel();
-        let _ = self.outbox.send(Message::Request(Box::new(Request { op, permit: None, reply })));
+        let _ = self.outbox.send(Message::Request(Box::new(Request {
+            op,
+            permit: None,
+            reply,
+        })));
     }
 
     /// From now on, claim for this worker whenever it has free slots.
@@ -120,10 +145,6 @@ impl Store {
     /// Changes whenever the run does: a hint to look again.
     pub(crate) fn watch(&self, run: RunId) -> tokio::sync::watch::Receiver<u64> {
         self.notifier.watch(run)
-    }
-
-    pub(crate) fn plans(&self) -> &Plans {
-        &self.plans
     }
 
     /// Finishes what is queued and closes the database.

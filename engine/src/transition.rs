@@ -87,6 +87,7 @@ pub enum Change {
 
 /// What a decision asks for beside the rows it changed.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the fields say what their names say")]
 pub enum Effect {
     /// Cancel what has not ended, but for the step that runs when a run fails.
     CancelRest { except: Option<StepIndex> },
@@ -99,14 +100,22 @@ pub enum Effect {
     /// Put the failed and cancelled items of a mapped step back to the start: the first
     /// `places` of them may go, those up to `limit` wait for a place in the run, the rest
     /// for one in the step; `hold` keeps all of them back while the run waits for its key.
-    ResetItems { step: StepIndex, limit: Option<u32>, places: Option<u32>, hold: bool },
+    ResetItems {
+        step: StepIndex,
+        limit: Option<u32>,
+        places: Option<u32>,
+        hold: bool,
+    },
     /// Items that were cancelled in bulk gave up places that no counter knows: count anew,
     /// and let go what they make room for. To be done last.
     RecountPlaces { limit: u32 },
     /// The run has ended: the next run of the same concurrency key may begin.
     ReleaseConcurrency,
     /// The run has ended: the step that waits for it has its answer.
-    SettleParent { parent: Parent, outcome: ChildOutcome },
+    SettleParent {
+        parent: Parent,
+        outcome: ChildOutcome,
+    },
     /// Work has become ready in a queue.
     Ring { queue: QueueName },
     /// A task will be due then.
@@ -137,6 +146,24 @@ pub struct Settlement {
     pub run_output: Option<Arc<str>>,
     /// Under which key the step cache may keep the result.
     pub cache_key: Option<String>,
+    /// The run's plan, where the reporter knows it: saves the store a look.
+    pub plan: Option<Arc<Plan>>,
+}
+
+impl Settlement {
+    /// A report with nothing but an outcome.
+    #[must_use]
+    pub fn new(key: TaskKey, proof: Proof, outcome: Outcome) -> Self {
+        Self {
+            key,
+            proof,
+            outcome,
+            artifacts: Vec::new(),
+            run_output: None,
+            cache_key: None,
+            plan: None,
+        }
+    }
 }
 
 /// What shows that a report is not late.
@@ -206,7 +233,15 @@ impl Workset {
     pub fn new(plan: Arc<Plan>, run: RunRow, rows: impl IntoIterator<Item = TaskRow>) -> Self {
         let tasks = rows
             .into_iter()
-            .map(|row| ((row.key.step, row.key.item), Loaded { row, change: Change::None }))
+            .map(|row| {
+                (
+                    (row.key.step, row.key.item),
+                    Loaded {
+                        row,
+                        change: Change::None,
+                    },
+                )
+            })
             .collect();
         Self {
             plan,
@@ -236,7 +271,13 @@ impl Workset {
     }
 
     fn insert(&mut self, row: TaskRow) {
-        self.tasks.insert((row.key.step, row.key.item), Loaded { row, change: Change::New });
+        self.tasks.insert(
+            (row.key.step, row.key.item),
+            Loaded {
+                row,
+                change: Change::New,
+            },
+        );
     }
 
     fn step(&self, step: StepIndex) -> &PlanStep {
@@ -297,7 +338,10 @@ impl Workset {
         if !self.takes_place(step, item) {
             return false;
         }
-        let is_full = self.plan.max_parallel.is_some_and(|limit| self.run.active >= i64::from(limit));
+        let is_full = self
+            .plan
+            .max_parallel
+            .is_some_and(|limit| self.run.active >= i64::from(limit));
         let run = self.run_mut();
         if is_full {
             run.waiting += 1;
@@ -322,8 +366,17 @@ impl Workset {
     }
 
     /// Records how the present attempt of a row ended.
-    fn end_attempt(&mut self, step: StepIndex, item: i32, outcome: AttemptOutcome, error: Option<Failure>, now: Timestamp) {
-        let row = self.row(step, item).expect("the row under decision is loaded");
+    fn end_attempt(
+        &mut self,
+        step: StepIndex,
+        item: i32,
+        outcome: AttemptOutcome,
+        error: Option<Failure>,
+        now: Timestamp,
+    ) {
+        let row = self
+            .row(step, item)
+            .expect("the row under decision is loaded");
         let attempt = AttemptRow {
             key: row.key,
             attempt: row.attempt,
@@ -365,11 +418,15 @@ fn timeout_ms(step: &PlanStep) -> Option<i64> {
     }
 }
 
-/// A TaskRun at its beginning.
+/// A `TaskRun` at its beginning.
 fn blank(run: &RunRow, plan: &Plan, step: StepIndex, item: i32, now: Timestamp) -> TaskRow {
     let planned = &plan.steps[step as usize];
     TaskRow {
-        key: TaskKey { run: run.id, step, item },
+        key: TaskKey {
+            run: run.id,
+            step,
+            item,
+        },
         state: TaskState::Blocked,
         held: Held::default(),
         pending: i64::try_from(planned.needs.len()).unwrap_or(i64::MAX),
@@ -393,5 +450,6 @@ fn blank(run: &RunRow, plan: &Plan, step: StepIndex, item: i32, now: Timestamp) 
         output: None,
         error: None,
         cached: false,
+        announced: false,
     }
 }

@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 
 /// The repository's root.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 /// Every file of that kind below a folder, build outputs aside.
@@ -37,11 +40,20 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 fn code(path: &Path) -> Vec<(usize, String)> {
     let text = std::fs::read_to_string(path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    let tests = lines.windows(2).position(|pair| pair[0].trim() == "#[cfg(test)]" && pair[1].trim_start().starts_with("mod ") && pair[1].trim_end().ends_with('{'));
+    let tests = lines.windows(2).position(|pair| {
+        pair[0].trim() == "#[cfg(test)]"
+            && pair[1].trim_start().starts_with("mod ")
+            && pair[1].trim_end().ends_with('{')
+    });
     let end = tests.unwrap_or(lines.len());
     (1..)
         .zip(&lines[..end])
-        .map(|(number, line)| (number, line.split("//").next().unwrap_or_default().to_owned()))
+        .map(|(number, line)| {
+            (
+                number,
+                line.split("//").next().unwrap_or_default().to_owned(),
+            )
+        })
         .filter(|(_, line)| !line.trim().is_empty())
         .collect()
 }
@@ -82,7 +94,10 @@ fn sources(krate: &str) -> Vec<PathBuf> {
 /// The engine's sources, those for which `is_meant` holds; it gets the path below `src`.
 fn engine(is_meant: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let src = root().join("engine/src");
-    let found = sources("engine").into_iter().filter(|f| is_meant(&f.strip_prefix(&src).unwrap().to_string_lossy())).collect::<Vec<_>>();
+    let found = sources("engine")
+        .into_iter()
+        .filter(|f| is_meant(&f.strip_prefix(&src).unwrap().to_string_lossy()))
+        .collect::<Vec<_>>();
     assert!(!found.is_empty(), "the rule looks at no file at all");
     found
 }
@@ -101,50 +116,123 @@ fn dependencies(krate: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_engine_knows_no_http_no_tensors_and_none_of_those_who_use_it() {
-    let strangers = ["axum", "candle_core", "candle_nn", "aquatint_tasks", "aquatint_api", "aquatint_dashboard", "aquatint_workflows", "reqwest", "clap"];
-    none(&offences(&engine(|_| true), &strangers), "the engine serves whoever comes");
+    let strangers = [
+        "axum",
+        "candle_core",
+        "candle_nn",
+        "aquatint_tasks",
+        "aquatint_api",
+        "aquatint_dashboard",
+        "aquatint_workflows",
+        "reqwest",
+        "clap",
+    ];
+    none(
+        &offences(&engine(|_| true), &strangers),
+        "the engine serves whoever comes",
+    );
     let known = dependencies("engine");
-    for stranger in ["axum", "candle-core", "aquatint-tasks", "aquatint-api", "aquatint-dashboard", "aquatint-workflows"] {
-        assert!(!known.contains(stranger), "the engine depends on {stranger}");
+    for stranger in [
+        "axum",
+        "candle-core",
+        "aquatint-tasks",
+        "aquatint-api",
+        "aquatint-dashboard",
+        "aquatint-workflows",
+    ] {
+        assert!(
+            !known.contains(stranger),
+            "the engine depends on {stranger}"
+        );
     }
 }
 
 #[test]
 fn only_the_store_speaks_sql() {
-    none(&offences(&engine(|path| !is_below(path, "store")), &["sqlx"]), "sqlx is the store's");
+    none(
+        &offences(&engine(|path| !is_below(path, "store")), &["sqlx"]),
+        "sqlx is the store's",
+    );
     for krate in ["tasks", "workflows", "api", "dashboard", "cli"] {
-        none(&offences(&sources(krate), &["sqlx", "rusqlite"]), "sqlx is the store's");
-        assert!(!dependencies(krate).contains("sqlx"), "{krate} depends on sqlx");
+        none(
+            &offences(&sources(krate), &["sqlx", "rusqlite"]),
+            "sqlx is the store's",
+        );
+        assert!(
+            !dependencies(krate).contains("sqlx"),
+            "{krate} depends on sqlx"
+        );
     }
 }
 
 #[test]
 fn only_the_transport_and_the_scheduler_know_apalis() {
     let elsewhere = engine(|path| !is_below(path, "transport") && !is_below(path, "scheduler"));
-    none(&offences(&elsewhere, &["apalis", "apalis_core", "apalis_redis", "apalis_cron", "redis"]), "apalis delivers, and no more");
+    none(
+        &offences(
+            &elsewhere,
+            &[
+                "apalis",
+                "apalis_core",
+                "apalis_redis",
+                "apalis_cron",
+                "redis",
+            ],
+        ),
+        "apalis delivers, and no more",
+    );
 }
 
 #[test]
 fn what_is_pure_knows_no_clock_no_chance_and_waits_for_nothing() {
-    let is_pure = |path: &str| ["id", "workflow", "retry", "schedule", "run", "transition"].iter().any(|module| is_below(path, module));
-    let worldly = ["tokio", "async", "await", "sqlx", "SystemTime", "Instant::now", "fastrand", "rand", "std::fs", "std::net", "std::env", "std::process"];
-    none(&offences(&engine(is_pure), &worldly), "a decision is a function of values");
+    let is_pure = |path: &str| {
+        ["id", "workflow", "retry", "schedule", "run", "transition"]
+            .iter()
+            .any(|module| is_below(path, module))
+    };
+    let worldly = [
+        "tokio",
+        "async",
+        "await",
+        "sqlx",
+        "SystemTime",
+        "Instant::now",
+        "fastrand",
+        "rand",
+        "std::fs",
+        "std::net",
+        "std::env",
+        "std::process",
+    ];
+    none(
+        &offences(&engine(is_pure), &worldly),
+        "a decision is a function of values",
+    );
 }
 
 #[test]
 fn the_engine_has_one_clock() {
     let elsewhere = engine(|path| path != "time.rs" && path != "artifact.rs");
-    none(&offences(&elsewhere, &["SystemTime::now", "SystemTime"]), "the time of day comes from `time::Clock`");
+    none(
+        &offences(&elsewhere, &["SystemTime::now", "SystemTime"]),
+        "the time of day comes from `time::Clock`",
+    );
 }
 
 #[test]
 fn the_engine_reads_no_environment() {
-    none(&offences(&engine(|_| true), &["std::env", "env::var", "env::var_os"]), "configuration is the program's business");
+    none(
+        &offences(&engine(|_| true), &["std::env", "env::var", "env::var_os"]),
+        "configuration is the program's business",
+    );
 }
 
 #[test]
 fn tasks_know_the_engine_and_neither_database_nor_server() {
-    none(&offences(&sources("tasks"), &["sqlx", "axum", "apalis"]), "a task sees its context and nothing else");
+    none(
+        &offences(&sources("tasks"), &["sqlx", "axum", "apalis"]),
+        "a task sees its context and nothing else",
+    );
 }
 
 #[test]
@@ -152,8 +240,16 @@ fn every_statement_file_is_used() {
     let folder = root().join("engine/src/store/sql");
     let text = std::fs::read_to_string(root().join("engine/src/store/sql.rs")).unwrap();
     for file in files(&folder, "sql") {
-        let name = file.strip_prefix(&folder).unwrap().with_extension("").to_string_lossy().into_owned();
-        assert!(text.contains(&format!("\"{name}\"")), "nobody uses engine/src/store/sql/{name}.sql");
+        let name = file
+            .strip_prefix(&folder)
+            .unwrap()
+            .with_extension("")
+            .to_string_lossy()
+            .into_owned();
+        assert!(
+            text.contains(&format!("\"{name}\"")),
+            "nobody uses engine/src/store/sql/{name}.sql"
+        );
     }
 }
 

@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::commit::Commit;
 use super::{StoreError, rows, sql};
 use crate::id::{QueueName, RunId, WorkerId, WorkflowName};
-use crate::run::{Event, EventKind, TaskKey};
-use crate::time::Timestamp;
+use crate::run::TaskKey;
 use crate::workflow::plan::{Plan, StepIndex};
 
 /// Tasks claimed for one queue in one commit at most.
@@ -33,7 +32,6 @@ pub(crate) struct Claim {
     pub(crate) item: Option<String>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) run: Arc<ClaimedRun>,
-    pub(crate) started_at: Timestamp,
 }
 
 /// What every claim of one run shares.
@@ -43,7 +41,6 @@ pub(crate) struct ClaimedRun {
     pub(crate) no_cache: bool,
     pub(crate) depth: i64,
     pub(crate) priority: i64,
-    pub(crate) generation: i64,
     /// As JSON text; `None` when long, to be read apart and kept.
     pub(crate) inputs: Option<String>,
 }
@@ -108,7 +105,10 @@ impl Held {
     }
 
     pub(crate) fn list(&self) -> Vec<(TaskKey, i64)> {
-        self.lock().iter().map(|(key, (token, _))| (*key, *token)).collect()
+        self.lock()
+            .iter()
+            .map(|(key, (token, _))| (*key, *token))
+            .collect()
     }
 
     pub(crate) fn disown(&self, keys: &[(TaskKey, i64)]) {
@@ -134,7 +134,9 @@ impl Held {
         for (key, (_, halt)) in self.lock().iter() {
             let hit = key.run == stop.run
                 && stop.except != Some(key.step)
-                && stop.only.is_none_or(|step| key.step == step && key.item >= 0);
+                && stop
+                    .only
+                    .is_none_or(|step| key.step == step && key.item >= 0);
             if hit {
                 halt.disown();
             }
@@ -174,8 +176,17 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(queue: QueueName, slots: Arc<Semaphore>, tickets: mpsc::UnboundedSender<Granted>) -> Self {
-        Self { queue, slots, tickets, rung: AtomicBool::new(true) }
+    pub(crate) fn new(
+        queue: QueueName,
+        slots: Arc<Semaphore>,
+        tickets: mpsc::UnboundedSender<Granted>,
+    ) -> Self {
+        Self {
+            queue,
+            slots,
+            tickets,
+            rung: AtomicBool::new(true),
+        }
     }
 }
 
@@ -190,7 +201,12 @@ pub(crate) struct Demand {
 
 impl Demand {
     pub(crate) fn new(worker: WorkerId, lanes: Vec<Lane>) -> Self {
-        Self { worker: Mutex::new(worker), lanes, held: Arc::default(), closed: AtomicBool::new(false) }
+        Self {
+            worker: Mutex::new(worker),
+            lanes,
+            held: Arc::default(),
+            closed: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn worker(&self) -> WorkerId {
@@ -215,7 +231,8 @@ impl Demand {
 
     pub(super) fn grant(&self, lane: usize, granted: Granted) {
         let claim = &granted.claim;
-        self.held.enter(claim.key, claim.token, granted.halt.clone());
+        self.held
+            .enter(claim.key, claim.token, granted.halt.clone());
         // A lane whose worker is gone drops the grant; its lease will show it.
         let _ = self.lanes[lane].tickets.send(granted);
     }
@@ -226,23 +243,38 @@ impl Demand {
 }
 
 /// `claim.sql`.
-#[derive(Deserialize)]
-struct Claimed(RunId, StepIndex, i32, i64, #[expect(dead_code, reason = "the statement's column")] QueueName, #[expect(dead_code, reason = "the statement's column")] Option<i64>, Option<String>);
+#[derive(Debug, Deserialize)]
+pub(super) struct Claimed(
+    RunId,
+    StepIndex,
+    i32,
+    i64,
+    QueueName,
+    Option<String>,
+    RunOfClaim,
+);
 
-/// `begin_runs.sql`.
-#[derive(Deserialize)]
-struct Begun(RunId, i64, WorkflowName, Arc<str>, i64, i64, i64, i64, Option<String>);
+#[derive(Debug, Deserialize)]
+struct RunOfClaim(WorkflowName, Arc<str>, i64, i64, i64, Option<String>);
+
+/// Claims on their way: which lanes asked for how many, under which token.
+#[derive(Debug)]
+pub(super) struct Asked {
+    token: i64,
+    lanes: Vec<(usize, usize)>,
+}
 
 impl Commit<'_> {
-    /// Claims what the worker's free slots can take.
-    pub(super) async fn claim(&mut self, demand: &Demand) -> Result<Vec<(usize, Granted)>, StoreError> {
+    /// Asks for what the worker's free slots can take; `None` when there is nothing to ask for.
+    pub(super) fn ask_for_claims(&mut self, demand: &Demand) -> Option<Asked> {
         if demand.closed.load(Ordering::SeqCst) {
-            return Ok(Vec::new());
+            return None;
         }
-        let token = fastrand::i64(1..i64::MAX);
+        let mut asked = Asked {
+            token: fastrand::i64(1..i64::MAX),
+            lanes: Vec::new(),
+        };
         let worker = demand.worker().to_string();
-        let mut claimed = Vec::new();
-        let mut permits = Vec::new();
         for (index, lane) in demand.lanes.iter().enumerate() {
             if self.after.rings.contains(&lane.queue) {
                 lane.rung.store(true, Ordering::Relaxed);
@@ -251,85 +283,94 @@ impl Commit<'_> {
             if free == 0 || !lane.rung.load(Ordering::Relaxed) {
                 continue;
             }
-            let found: Vec<String> = sqlx::query_scalar(sql::CLAIM)
-                .bind(token)
-                .bind(&worker)
-                .bind(self.now.0)
-                .bind(lane.queue.as_str())
-                .bind(i64::try_from(free).unwrap_or(i64::MAX))
-                .fetch_all(&mut *self.conn)
-                .await?;
-            lane.rung.store(found.len() == free, Ordering::Relaxed);
-            for row in found {
-                let Ok(permit) = Arc::clone(&lane.slots).try_acquire_owned() else {
-                    // Slots were taken away meanwhile; the worker's heartbeat will give the task back.
-                    break;
-                };
-                claimed.push(rows::parse::<Claimed>(&row, "task_runs")?);
-                permits.push((index, permit));
-            }
+            let who = [
+                asked.token.into(),
+                worker.as_str().into(),
+                self.now.0.into(),
+            ];
+            let limit = i64::try_from(free).unwrap_or(i64::MAX);
+            let what = [lane.queue.as_str().into(), limit.into()];
+            self.script.push(sql::CLAIM, who.into_iter().chain(what));
+            asked.lanes.push((index, free));
         }
-        if claimed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let begun = self.begin_runs(&claimed).await?;
-        let mut granted = Vec::with_capacity(claimed.len());
-        for (task, (lane, permit)) in claimed.into_iter().zip(permits) {
-            let (plan, run) = begun.get(&task.0).cloned().ok_or_else(|| StoreError::Corrupt {
-                what: "task_runs",
-                detail: format!("a task of run {}, which does not exist", task.0),
-            })?;
-            let claim = Claim {
-                key: TaskKey { run: task.0, step: task.1, item: task.2 },
-                attempt: task.3,
-                token,
-                item: task.6,
-                plan,
-                run,
-                started_at: self.now,
+        (!asked.lanes.is_empty()).then_some(asked)
+    }
+}
+
+impl Asked {
+    /// Hands out what the store gave, once it stands.
+    pub(super) fn granted(
+        self,
+        demand: &Demand,
+        found: Vec<Claimed>,
+        plans: &HashMap<Arc<str>, Arc<Plan>>,
+    ) -> Result<Vec<(usize, Granted)>, StoreError> {
+        let mut granted = Vec::with_capacity(found.len());
+        let mut counts = vec![0; demand.lanes.len()];
+        for Claimed(run, step, item, attempt, queue, input, of) in found {
+            let RunOfClaim(workflow, version, no_cache, depth, priority, inputs) = of;
+            let lane = self
+                .lanes
+                .iter()
+                .map(|(lane, _)| *lane)
+                .find(|lane| demand.lanes[*lane].queue == queue);
+            let (Some(lane), Some(plan)) = (lane, plans.get(&version)) else {
+                return Err(StoreError::Corrupt {
+                    what: "task_runs",
+                    detail: format!(
+                        "a claim for `{queue}` of version {version} fits nothing asked for"
+                    ),
+                });
             };
-            granted.push((lane, Granted { claim, permit, halt: Halt::default() }));
+            counts[lane] += 1;
+            // Only the writer takes slots, so those that were free still are.
+            let Ok(permit) = Arc::clone(&demand.lanes[lane].slots).try_acquire_owned() else {
+                continue;
+            };
+            let claim = Claim {
+                key: TaskKey { run, step, item },
+                attempt,
+                token: self.token,
+                item: input,
+                plan: Arc::clone(plan),
+                run: Arc::new(ClaimedRun {
+                    workflow,
+                    no_cache: no_cache != 0,
+                    depth,
+                    priority,
+                    inputs,
+                }),
+            };
+            let halt = Halt::default();
+            granted.push((
+                lane,
+                Granted {
+                    claim,
+                    permit,
+                    halt,
+                },
+            ));
+        }
+        for (lane, asked_for) in self.lanes {
+            let may_be_more = counts[lane] == asked_for;
+            demand.lanes[lane]
+                .rung
+                .store(may_be_more, Ordering::Relaxed);
         }
         Ok(granted)
     }
+}
 
-    /// The runs of freshly claimed tasks: begun, if they were not, with an event per task.
-    async fn begin_runs(&mut self, claimed: &[Claimed]) -> Result<HashMap<RunId, (Arc<Plan>, Arc<ClaimedRun>)>, StoreError> {
-        let mut tasks_of: HashMap<RunId, Vec<&Claimed>> = HashMap::new();
-        for task in claimed {
-            tasks_of.entry(task.0).or_default().push(task);
-        }
-        let counts: Vec<(RunId, usize)> = tasks_of.iter().map(|(run, tasks)| (*run, tasks.len())).collect();
-        let begun: Vec<String> = sqlx::query_scalar(sql::BEGIN_RUNS)
-            .bind(rows::json(&counts))
-            .bind(self.now.0)
-            .fetch_all(&mut *self.conn)
-            .await?;
-        let mut runs = HashMap::with_capacity(begun.len());
-        let mut events = Vec::with_capacity(begun.len());
-        for row in begun {
-            let Begun(id, ev_seq, workflow, version, no_cache, depth, priority, generation, inputs) = rows::parse(&row, "runs")?;
-            let plan = self.plan(&version).await?;
-            let tasks = tasks_of.get(&id).map_or(&[][..], Vec::as_slice);
-            let first = ev_seq - i64::try_from(tasks.len()).unwrap_or(0) + 1;
-            let body: Vec<Event> = (first..)
-                .zip(tasks)
-                .map(|(seq, task)| Event {
-                    seq,
-                    at: self.now,
-                    kind: EventKind::TaskStarted {
-                        step: plan.steps[task.1 as usize].name.clone(),
-                        item: u32::try_from(task.2).ok(),
-                        attempt: task.3,
-                    },
-                })
-                .collect();
-            events.push((id, ev_seq, rows::json(&body)));
-            self.after.touched.insert(id);
-            let run = ClaimedRun { workflow, no_cache: no_cache != 0, depth, priority, generation, inputs };
-            runs.insert(id, (plan, Arc::new(run)));
-        }
-        sqlx::query(sql::INSERT_EVENTS).bind(rows::json(&events)).execute(&mut *self.conn).await?;
-        Ok(runs)
+impl Claimed {
+    /// Reads the rows that claims answered with.
+    pub(super) fn read(rows: &[String]) -> Result<Vec<Self>, StoreError> {
+        rows.iter()
+            .map(|row| rows::parse(row, "task_runs"))
+            .collect()
+    }
+
+    /// The version of the definition its run is pinned to.
+    pub(super) fn version(&self) -> &Arc<str> {
+        &self.6.1
     }
 }

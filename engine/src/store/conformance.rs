@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use sqlx::sqlite::SqliteConnection;
 use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{Answer, Claim, Demand, Durability, Granted, Lane, Op, Store, StoreError, WorkerRow};
@@ -46,35 +46,55 @@ struct House {
 }
 
 fn plan(definition: &str) -> (Arc<Plan>, Arc<str>) {
-    let source = Source { file: "test.yaml", text: definition };
+    let source = Source {
+        file: "test.yaml",
+        text: definition,
+    };
     let workflow = Workflow::parse(&source, &AnyCatalog).unwrap_or_else(|wrong| panic!("{wrong}"));
-    (Arc::new(Plan::compile(&workflow).unwrap()), workflow.to_json().into())
+    (
+        Arc::new(Plan::compile(&workflow).unwrap()),
+        workflow.to_json().into(),
+    )
 }
 
 fn succeeded() -> Outcome {
-    Outcome::Succeeded { output: "1".into(), cached: false }
+    Outcome::Succeeded {
+        output: "1".into(),
+        cached: false,
+    }
 }
 
 fn failed(error: TaskError) -> Outcome {
-    Outcome::Failed { outcome: AttemptOutcome::Failed, error }
+    Outcome::Failed {
+        outcome: AttemptOutcome::Failed,
+        error,
+    }
 }
 
 fn report(claim: &Claim, outcome: Outcome) -> Settlement {
-    Settlement { key: claim.key, proof: Proof::Token(claim.token), outcome, artifacts: Vec::new(), run_output: None, cache_key: None }
+    Settlement::new(claim.key, Proof::Token(claim.token), outcome)
 }
 
 /// A second connection, as another process would have.
 async fn stranger(path: &Path) -> SqliteConnection {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).disable_statement_logging();
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(path)
+        .disable_statement_logging();
     options.connect().await.unwrap()
 }
 
 async fn execute(conn: &mut SqliteConnection, statement: &str) {
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned())).execute(conn).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()))
+        .execute(conn)
+        .await
+        .unwrap();
 }
 
 async fn number(conn: &mut SqliteConnection, query: &str) -> i64 {
-    sqlx::query_scalar(sqlx::AssertSqlSafe(query.to_owned())).fetch_one(conn).await.unwrap()
+    sqlx::query_scalar(sqlx::AssertSqlSafe(query.to_owned()))
+        .fetch_one(conn)
+        .await
+        .unwrap()
 }
 
 impl House {
@@ -86,14 +106,21 @@ impl House {
     async fn with_slots(slots: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("test.db");
-        let mut house = Self::beside(&path, Clock::manual(Timestamp(1_700_000_000_000)), &[("default", slots)]).await;
+        let mut house = Self::beside(
+            &path,
+            Clock::manual(Timestamp(1_700_000_000_000)),
+            &[("default", slots)],
+        )
+        .await;
         house._folder = Some(folder);
         house
     }
 
     /// Another process at the same database.
     async fn beside(path: &Path, clock: Clock, queues: &[(&str, usize)]) -> Self {
-        let store = Store::open(path, Durability::Normal, clock.clone()).await.unwrap();
+        let store = Store::open(path, Durability::Normal, clock.clone())
+            .await
+            .unwrap();
         Self::over(store, path, clock, queues).await
     }
 
@@ -101,18 +128,37 @@ impl House {
         let (tickets, inbox) = mpsc::unbounded_channel();
         let lanes = queues
             .iter()
-            .map(|(queue, slots)| Lane::new(QueueName::new(queue).unwrap(), Arc::new(Semaphore::new(*slots)), tickets.clone()))
+            .map(|(queue, slots)| {
+                Lane::new(
+                    QueueName::new(queue).unwrap(),
+                    Arc::new(Semaphore::new(*slots)),
+                    tickets.clone(),
+                )
+            })
             .collect();
         let worker = WorkerId::new(clock.now());
         let demand = Arc::new(Demand::new(worker, lanes));
-        let house = Self { store, clock, demand, inbox, path: path.to_owned(), _folder: None };
+        let house = Self {
+            store,
+            clock,
+            demand,
+            inbox,
+            path: path.to_owned(),
+            _folder: None,
+        };
         house.register(worker).await;
         house
     }
 
     async fn register(&self, id: WorkerId) {
         let lease_until = self.clock.now().after(LEASE);
-        let row = WorkerRow { id, host: "here".to_owned(), pid: 1, queues: Vec::new(), lease_until };
+        let row = WorkerRow {
+            id,
+            host: "here".to_owned(),
+            pid: 1,
+            queues: Vec::new(),
+            lease_until,
+        };
         self.store.write(Op::Register(row)).await.unwrap();
     }
 
@@ -129,9 +175,19 @@ impl House {
         self.try_submit(definition, options).await.unwrap().0
     }
 
-    async fn try_submit(&self, definition: &str, options: RunOptions) -> Result<(RunId, bool), StoreError> {
+    async fn try_submit(
+        &self,
+        definition: &str,
+        options: RunOptions,
+    ) -> Result<(RunId, bool), StoreError> {
         let (plan, spec) = plan(definition);
-        let new = NewRun { id: RunId::new(self.clock.now()), plan, spec, inputs: Arc::new(json!({})), options };
+        let new = NewRun {
+            id: RunId::new(self.clock.now()),
+            plan,
+            spec,
+            inputs: Arc::new(json!({})),
+            options,
+        };
         match self.store.write(Op::Submit(Box::new(new))).await? {
             Answer::Submitted { run, is_new } => Ok((run, is_new)),
             other => panic!("{other:?}"),
@@ -150,7 +206,14 @@ impl House {
     async fn is_quiet(&mut self) -> bool {
         // An answered request means that what was asked before it has been announced.
         let lease_until = self.clock.now().after(LEASE);
-        let _ = self.store.write(Op::Heartbeat { worker: self.demand.worker(), lease_until, holds: Vec::new() }).await;
+        let _ = self
+            .store
+            .write(Op::Heartbeat {
+                worker: self.demand.worker(),
+                lease_until,
+                holds: Vec::new(),
+            })
+            .await;
         self.inbox.try_recv().is_err()
     }
 
@@ -158,7 +221,12 @@ impl House {
     async fn settle(&self, granted: Granted, outcome: Outcome) -> Result<(), TransitionError> {
         let Granted { claim, permit, .. } = granted;
         self.demand.held.leave(claim.key, claim.token);
-        match self.store.write_freeing(Op::Settle(Box::new(report(&claim, outcome))), Some(permit)).await.unwrap() {
+        match self
+            .store
+            .write_freeing(Op::Settle(Box::new(report(&claim, outcome))), Some(permit))
+            .await
+            .unwrap()
+        {
             Answer::Settled(result) => result,
             other => panic!("{other:?}"),
         }
@@ -174,8 +242,13 @@ impl House {
         }
     }
 
+    /// As workers do: a look first, then one request.
     async fn sweep(&self) -> super::SweepCounts {
-        match self.store.write(Op::Sweep { grace_ms: 1_000, dead: Vec::new() }).await.unwrap() {
+        let now = self.clock.now();
+        let attempts = self.store.overdue(now, 1_000, &[]).await.unwrap();
+        let workers = Vec::new();
+        let overdue = super::op::Overdue { workers, attempts };
+        match self.store.write(Op::Sweep(overdue)).await.unwrap() {
             Answer::Swept(counts) => counts,
             other => panic!("{other:?}"),
         }

@@ -17,7 +17,10 @@ impl Workset {
         match self.run.state {
             RunState::Failed | RunState::Cancelled => {}
             RunState::Pending | RunState::Running | RunState::Succeeded => {
-                return Err(TransitionError::Illegal { action: "retry", state: self.run.state });
+                return Err(TransitionError::Illegal {
+                    action: "retry",
+                    state: self.run.state,
+                });
             }
         }
         let again: Vec<StepIndex> = (0_u32..)
@@ -40,13 +43,23 @@ impl Workset {
         run.active = 0;
         run.waiting = 0;
         let generation = run.generation;
-        self.emit(now, EventKind::RunRetried { generation, steps: names });
+        self.emit(
+            now,
+            EventKind::RunRetried {
+                generation,
+                steps: names,
+            },
+        );
 
         if let Some(step) = self.plan.on_failure {
             self.reset_row(step, 1);
         }
         for &step in &again {
-            let pending = self.plan.steps[step as usize].needs.iter().filter(|n| again.contains(n)).count();
+            let pending = self.plan.steps[step as usize]
+                .needs
+                .iter()
+                .filter(|n| again.contains(n))
+                .count();
             self.reset_row(step, i64::try_from(pending).unwrap_or(i64::MAX));
         }
         for &step in &again {
@@ -62,7 +75,9 @@ impl Workset {
         match row.state {
             TaskState::Failed => self.step(step).on_failure == OnFailure::Fail,
             TaskState::Cancelled => true,
-            TaskState::Blocked | TaskState::Ready | TaskState::Running | TaskState::Retrying => true,
+            TaskState::Blocked | TaskState::Ready | TaskState::Running | TaskState::Retrying => {
+                true
+            }
             TaskState::Succeeded | TaskState::Skipped => false,
         }
     }
@@ -84,7 +99,9 @@ impl Workset {
 
     /// Begins a step whose predecessors all stand; a mapped one goes on with the items it lacks.
     fn restart(&mut self, step: StepIndex, hold: bool, now: Timestamp) {
-        let row = self.row(step, TaskKey::WHOLE).expect("retry loads every step's row");
+        let row = self
+            .row(step, TaskKey::WHOLE)
+            .expect("retry loads every step's row");
         if row.pending > 0 {
             return;
         }
@@ -92,7 +109,10 @@ impl Workset {
         if self.step(step).map.is_some() && row.total > 0 && unfinished > 0 {
             let limit = self.step(step).map.as_ref().and_then(|m| m.max_parallel);
             let going = limit.map_or(unfinished, |limit| unfinished.min(i64::from(limit)));
-            let free = self.plan.max_parallel.map(|all| (i64::from(all) - self.run.active).max(0));
+            let free = self
+                .plan
+                .max_parallel
+                .map(|all| (i64::from(all) - self.run.active).max(0));
             if let Some(free) = free {
                 let run = self.run_mut();
                 run.active += going.min(free);
@@ -104,11 +124,18 @@ impl Workset {
             row.open = unfinished;
             row.failed = 0;
             row.waiting = unfinished - going;
-            self.effects.push(Effect::ResetItems { step, limit, places, hold });
+            self.effects.push(Effect::ResetItems {
+                step,
+                limit,
+                places,
+                hold,
+            });
             return;
         }
         if hold {
-            self.row_mut(step, TaskKey::WHOLE).held.add(Held::CONCURRENCY);
+            self.row_mut(step, TaskKey::WHOLE)
+                .held
+                .add(Held::CONCURRENCY);
         }
         self.make_ready(step, TaskKey::WHOLE, now);
     }

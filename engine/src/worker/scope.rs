@@ -1,7 +1,6 @@
 //! What an attempt's expressions can see, loaded once and shared.
 //!
-//! Results of finished steps never change within one generation of a run, so
-//! they are kept in memory for the next step that refers to them; a chain's hop
+//! Results that successors may see never change, so they are kept in memory for the next step that refers to them; a chain's hop
 //! then costs no read, and ten thousand items convert their common list once.
 
 use std::collections::HashMap;
@@ -34,8 +33,7 @@ pub(crate) struct Cache {
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// By run, generation and step.
-    results: HashMap<(RunId, i64, StepIndex), Prepared>,
+    results: HashMap<(RunId, StepIndex), Prepared>,
     inputs: HashMap<RunId, Arc<Inputs>>,
     bytes: usize,
 }
@@ -54,7 +52,7 @@ impl Cache {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, key: (RunId, i64, StepIndex), value: &Prepared, bytes: usize) {
+    fn put(&self, key: (RunId, StepIndex), value: &Prepared, bytes: usize) {
         let mut kept = self.lock();
         kept.make_room(bytes);
         kept.results.insert(key, value.clone());
@@ -62,18 +60,25 @@ impl Cache {
 
     /// Keeps a step's output for the steps that follow it.
     pub(super) fn remember(&self, claim: &Claim, output: Value, bytes: usize) {
-        let key = (claim.key.run, claim.run.generation, claim.key.step);
+        let key = (claim.key.run, claim.key.step);
         self.put(key, &Prepared::from(output), bytes);
     }
 }
 
 /// A scope in which these references have values.
-pub(super) async fn load(shared: &Shared, claim: &Claim, references: &References) -> Result<Scope, StoreError> {
+pub(super) async fn load(
+    shared: &Shared,
+    claim: &Claim,
+    references: &References,
+) -> Result<Scope, StoreError> {
     let run = claim.key.run;
     let mut scope = Scope::new();
     if references.all_inputs || !references.inputs.is_empty() {
         let inputs = inputs(shared, claim).await?;
-        let wanted = inputs.named.iter().filter(|(name, _)| references.all_inputs || references.inputs.contains(name));
+        let wanted = inputs
+            .named
+            .iter()
+            .filter(|(name, _)| references.all_inputs || references.inputs.contains(name));
         scope = scope.inputs(wanted.cloned());
     }
     for name in &references.steps {
@@ -82,8 +87,10 @@ pub(super) async fn load(shared: &Shared, claim: &Claim, references: &References
         }
     }
     if let (Some(item), Ok(index)) = (&claim.item, u32::try_from(claim.key.item)) {
-        let item: Value = serde_json::from_str(item)
-            .map_err(|e| StoreError::Corrupt { what: "task_runs.input", detail: e.to_string() })?;
+        let item: Value = serde_json::from_str(item).map_err(|e| StoreError::Corrupt {
+            what: "task_runs.input",
+            detail: e.to_string(),
+        })?;
         scope = scope.item(Prepared::from(item), index);
     }
     if references.run {
@@ -96,7 +103,10 @@ pub(super) async fn load(shared: &Shared, claim: &Claim, references: &References
     }
     if references.failure {
         let failure = shared.store.failure(run).await?;
-        let facts = failure.map_or(Value::Null, |f| json!({ "step": f.step, "message": f.message, "class": f.class }));
+        let facts = failure.map_or(
+            Value::Null,
+            |f| json!({ "step": f.step, "message": f.message, "class": f.class }),
+        );
         scope = scope.failure(Prepared::from(facts));
     }
     Ok(scope)
@@ -116,11 +126,18 @@ pub(super) async fn inputs(shared: &Shared, claim: &Claim) -> Result<Arc<Inputs>
             &read
         }
     };
-    let value: Value = serde_json::from_str(text)
-        .map_err(|e| StoreError::Corrupt { what: "runs.inputs", detail: e.to_string() })?;
+    let value: Value = serde_json::from_str(text).map_err(|e| StoreError::Corrupt {
+        what: "runs.inputs",
+        detail: e.to_string(),
+    })?;
     let fields = value.as_object().into_iter().flatten();
-    let named = fields.map(|(name, value)| (name.clone(), Prepared::from_json(value))).collect();
-    let inputs = Arc::new(Inputs { json: Arc::new(value), named });
+    let named = fields
+        .map(|(name, value)| (name.clone(), Prepared::from_json(value)))
+        .collect();
+    let inputs = Arc::new(Inputs {
+        json: Arc::new(value),
+        named,
+    });
     let mut kept = shared.scopes.lock();
     kept.make_room(2 * text.len());
     kept.inputs.insert(claim.key.run, Arc::clone(&inputs));
@@ -130,25 +147,45 @@ pub(super) async fn inputs(shared: &Shared, claim: &Claim) -> Result<Arc<Inputs>
 /// What a finished step means to those that refer to it: its output, null where
 /// there is none, and for a mapped step the list of its items' results.
 async fn result(shared: &Shared, claim: &Claim, step: StepIndex) -> Result<Prepared, StoreError> {
-    let key = (claim.key.run, claim.run.generation, step);
+    let key = (claim.key.run, step);
     let known = shared.scopes.lock().results.get(&key).cloned();
     if let Some(known) = known {
         return Ok(known);
     }
-    let corrupt = |e: serde_json::Error| StoreError::Corrupt { what: "task_runs.output", detail: e.to_string() };
+    let corrupt = |e: serde_json::Error| StoreError::Corrupt {
+        what: "task_runs.output",
+        detail: e.to_string(),
+    };
     let rows = shared.store.outputs(claim.key.run, step).await?;
-    let bytes = rows.iter().map(|row| row.output.as_ref().map_or(0, String::len) + 60).sum();
+    let bytes = rows
+        .iter()
+        .map(|row| row.output.as_ref().map_or(0, String::len) + 60)
+        .sum();
     let is_mapped = claim.plan.steps[step as usize].map.is_some();
     let mut whole = Value::Null;
+    // A failed run's last step may look at steps that a manual retry will run
+    // again: what they mean now is not for keeping.
+    let mut is_final = false;
     let mut items = Vec::with_capacity(rows.len());
     for row in rows {
-        let output = row.output.as_deref().map(serde_json::from_str).transpose().map_err(corrupt)?;
+        let output = row
+            .output
+            .as_deref()
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(corrupt)?;
         if row.item == TaskKey::WHOLE {
+            is_final = matches!(row.state, TaskState::Succeeded | TaskState::Skipped);
             if row.state == TaskState::Succeeded {
                 whole = output.unwrap_or(Value::Null);
             }
         } else {
-            let error: Option<Failure> = row.error.as_deref().map(serde_json::from_str).transpose().map_err(corrupt)?;
+            let error: Option<Failure> = row
+                .error
+                .as_deref()
+                .map(serde_json::from_str)
+                .transpose()
+                .map_err(corrupt)?;
             items.push(json!({
                 "index": row.item,
                 "status": row.state,
@@ -157,7 +194,13 @@ async fn result(shared: &Shared, claim: &Claim, step: StepIndex) -> Result<Prepa
             }));
         }
     }
-    let prepared = Prepared::from(if is_mapped { Value::Array(items) } else { whole });
-    shared.scopes.put(key, &prepared, bytes);
+    let prepared = Prepared::from(if is_mapped {
+        Value::Array(items)
+    } else {
+        whole
+    });
+    if is_final {
+        shared.scopes.put(key, &prepared, bytes);
+    }
     Ok(prepared)
 }

@@ -11,7 +11,10 @@ fn a_join_becomes_ready_once_whatever_the_order_of_its_predecessors() {
     for order in [["a", "b", "c"], ["c", "a", "b"], ["b", "c", "a"]] {
         let mut desk = Desk::new(definition);
         for (n, step) in order.into_iter().enumerate() {
-            assert_eq!((desk.row("j").state, desk.row("j").pending), (TaskState::Blocked, 3 - i64::try_from(n).unwrap()));
+            assert_eq!(
+                (desk.row("j").state, desk.row("j").pending),
+                (TaskState::Blocked, 3 - i64::try_from(n).unwrap())
+            );
             desk.step(step, succeeded());
         }
         assert_eq!(desk.row("j").state, TaskState::Ready);
@@ -27,7 +30,10 @@ fn a_long_chain_and_a_wide_fan_in_touch_only_the_rows_next_to_them() {
         definition.push_str(&format!("  s{n}: {{ task: t }}\n"));
     }
     let all: Vec<String> = (0..200).map(|n| format!("s{n}")).collect();
-    definition.push_str(&format!("  join: {{ task: t, needs: [{}] }}\n", all.join(", ")));
+    definition.push_str(&format!(
+        "  join: {{ task: t, needs: [{}] }}\n",
+        all.join(", ")
+    ));
     let desk = Desk::new(&definition);
     let settlement = desk.settlement("s7", TaskKey::WHOLE, 1, succeeded());
     let rows = aquatint_engine::transition::rows_for(&desk.plan, &settlement).unwrap();
@@ -55,7 +61,11 @@ fn a_failure_that_skips_skips_all_that_follows_and_the_outputs_are_still_gathere
     desk.step("side", succeeded());
     desk.step("outputs", succeeded());
     assert_eq!(desk.run.state, RunState::Succeeded);
-    let skipped = desk.events.iter().filter(|e| matches!(e.kind, EventKind::TaskSkipped { .. })).count();
+    let skipped = desk
+        .events
+        .iter()
+        .filter(|e| matches!(e.kind, EventKind::TaskSkipped { .. }))
+        .count();
     assert_eq!(skipped, 3, "each is told once");
 }
 
@@ -81,12 +91,18 @@ steps:
 fn a_failure_that_is_passed_over_satisfies_what_follows() {
     let mut desk = Desk::new(&CASCADE.replace("POLICY", "continue"));
     desk.step("bad", fatal());
-    assert_eq!((desk.row("bad").state, desk.row("next").state), (TaskState::Failed, TaskState::Ready));
+    assert_eq!(
+        (desk.row("bad").state, desk.row("next").state),
+        (TaskState::Failed, TaskState::Ready)
+    );
     for step in ["next", "far", "side", "both"] {
         desk.step(step, succeeded());
     }
     // The last step alone follows everything and always runs: it gathers the outputs itself.
-    assert_eq!((desk.plan.sink, desk.run.state), (Some(desk.index("both")), RunState::Succeeded));
+    assert_eq!(
+        (desk.plan.sink, desk.run.state),
+        (Some(desk.index("both")), RunState::Succeeded)
+    );
 }
 
 #[test]
@@ -112,7 +128,10 @@ steps:
 fn a_step_mapped_over_nothing_has_ended() {
     let mut desk = Desk::new(&EACH.replace("MODE", "fast"));
     desk.step("each", items(0));
-    assert_eq!((desk.row("each").state, desk.row("after").state), (TaskState::Succeeded, TaskState::Ready));
+    assert_eq!(
+        (desk.row("each").state, desk.row("after").state),
+        (TaskState::Succeeded, TaskState::Ready)
+    );
 }
 
 #[test]
@@ -120,10 +139,16 @@ fn the_last_item_ends_its_step_whatever_the_order() {
     let mut desk = Desk::new(&EACH.replace("MODE", "fast"));
     desk.step("each", items(4));
     for (n, item) in [2, 0, 3, 1].into_iter().enumerate() {
-        assert_eq!((desk.row("each").open, desk.row("after").state), (4 - i64::try_from(n).unwrap(), TaskState::Blocked));
+        assert_eq!(
+            (desk.row("each").open, desk.row("after").state),
+            (4 - i64::try_from(n).unwrap(), TaskState::Blocked)
+        );
         desk.play("each", item, succeeded());
     }
-    assert_eq!((desk.row("each").state, desk.row("after").state), (TaskState::Succeeded, TaskState::Ready));
+    assert_eq!(
+        (desk.row("each").state, desk.row("after").state),
+        (TaskState::Succeeded, TaskState::Ready)
+    );
 }
 
 #[test]
@@ -132,7 +157,10 @@ fn a_strict_step_fails_with_its_first_item_and_a_tolerant_one_goes_on() {
     fast.step("each", items(3));
     let running = fast.claim("each", 2);
     fast.play("each", 0, fatal());
-    assert_eq!((fast.run.state, fast.row("each").state), (RunState::Failed, TaskState::Failed));
+    assert_eq!(
+        (fast.run.state, fast.row("each").state),
+        (RunState::Failed, TaskState::Failed)
+    );
     assert!(fast.effects.contains(&Effect::CancelItems { step: 0 }));
     assert!(fast.settle("each", 2, running, succeeded()).is_err());
     assert_eq!(fast.run.failure.as_ref().unwrap().item, Some(0));
@@ -142,7 +170,10 @@ fn a_strict_step_fails_with_its_first_item_and_a_tolerant_one_goes_on() {
     for (item, outcome) in [(0, fatal()), (1, succeeded()), (2, fatal())] {
         tolerant.play("each", item, outcome);
     }
-    assert_eq!((tolerant.row("each").state, tolerant.row("each").failed), (TaskState::Succeeded, 2));
+    assert_eq!(
+        (tolerant.row("each").state, tolerant.row("each").failed),
+        (TaskState::Succeeded, 2)
+    );
     assert_eq!(tolerant.row("after").state, TaskState::Ready);
 }
 
@@ -151,7 +182,10 @@ fn an_item_that_is_tried_again_keeps_its_step_open() {
     let mut desk = Desk::new(&EACH.replace("MODE", "tolerate"));
     desk.step("each", items(1));
     desk.play("each", 0, retryable());
-    assert_eq!((desk.row("each").open, desk.item("each", 0).state), (1, TaskState::Retrying));
+    assert_eq!(
+        (desk.row("each").open, desk.item("each", 0).state),
+        (1, TaskState::Retrying)
+    );
     desk.play("each", 0, succeeded());
     assert_eq!(desk.row("each").state, TaskState::Succeeded);
 }
@@ -169,11 +203,27 @@ fn an_item_that_was_not_needed_counts_as_done() {
 fn two_failures_in_one_commit_fail_the_run_once() {
     use aquatint_engine::transition::Workset;
     let mut desk = Desk::new("name: two\nsteps:\n  a: { task: t }\n  b: { task: t }\n");
-    let tokens = [desk.claim("a", TaskKey::WHOLE), desk.claim("b", TaskKey::WHOLE)];
-    let mut work = Workset::new(desk.plan.clone(), desk.run.clone(), desk.rows.values().cloned());
-    let settle = |work: &mut Workset, step: &str, token| work.settle(&desk.settlement(step, TaskKey::WHOLE, token, fatal()), desk.now, 0.5);
+    let tokens = [
+        desk.claim("a", TaskKey::WHOLE),
+        desk.claim("b", TaskKey::WHOLE),
+    ];
+    let mut work = Workset::new(
+        desk.plan.clone(),
+        desk.run.clone(),
+        desk.rows.values().cloned(),
+    );
+    let settle = |work: &mut Workset, step: &str, token| {
+        work.settle(
+            &desk.settlement(step, TaskKey::WHOLE, token, fatal()),
+            desk.now,
+            0.5,
+        )
+    };
     settle(&mut work, "a", tokens[0]).unwrap();
-    assert!(settle(&mut work, "b", tokens[1]).is_err(), "the first one cancelled it");
+    assert!(
+        settle(&mut work, "b", tokens[1]).is_err(),
+        "the first one cancelled it"
+    );
     assert_eq!(work.events.iter().filter(|e| e.kind.ends_run()).count(), 1);
     assert_eq!(work.run.open, 0);
 }

@@ -21,13 +21,25 @@ fn play(desk: &mut Desk, mut outcome: impl FnMut(&str, i32) -> Outcome) -> usize
             is_alive && (*item >= 0 || desk.plan.steps[desk.index(step) as usize].map.is_none())
         };
         most = most.max(running.iter().filter(is_work).count());
-        let Some((step, item, token)) = running.pop_front() else { break };
-        let is_map = item == TaskKey::WHOLE && desk.plan.steps[desk.index(&step) as usize].map.is_some();
-        let outcome = if is_map { items(7) } else { outcome(&step, item) };
+        let Some((step, item, token)) = running.pop_front() else {
+            break;
+        };
+        let is_map =
+            item == TaskKey::WHOLE && desk.plan.steps[desk.index(&step) as usize].map.is_some();
+        let outcome = if is_map {
+            items(7)
+        } else {
+            outcome(&step, item)
+        };
         // What a failure has cancelled meanwhile is refused, and that is right.
         let _ = desk.settle(&step, item, token, outcome);
     }
-    assert!(desk.run.state.is_terminal(), "stuck: {:#?} {:?}", desk.run, desk.states());
+    assert!(
+        desk.run.state.is_terminal(),
+        "stuck: {:#?} {:?}",
+        desk.run,
+        desk.states()
+    );
     most
 }
 
@@ -52,16 +64,25 @@ steps:
 ";
     let mut desk = Desk::new(definition);
     assert_eq!(play(&mut desk, |_, _| succeeded()), 2);
-    assert_eq!((desk.run.state, desk.run.active, desk.run.waiting), (RunState::Succeeded, 0, 0));
+    assert_eq!(
+        (desk.run.state, desk.run.active, desk.run.waiting),
+        (RunState::Succeeded, 0, 0)
+    );
 }
 
 #[test]
 fn a_task_that_waits_to_be_tried_again_keeps_its_place() {
-    let mut desk = Desk::new("name: l\nmax_parallel: 1\nsteps:\n  a: { task: t, retry: { attempts: 3, delay: 0s } }\n  b: { task: t }\n");
+    let mut desk = Desk::new(
+        "name: l\nmax_parallel: 1\nsteps:\n  a: { task: t, retry: { attempts: 3, delay: 0s } }\n  b: { task: t }\n",
+    );
     desk.step("a", retryable());
     assert_eq!(desk.claimable(), [("a".to_owned(), TaskKey::WHOLE)]);
     desk.step("a", Outcome::Released);
-    assert_eq!(desk.claimable(), [("a".to_owned(), TaskKey::WHOLE)], "and so does one that was given back");
+    assert_eq!(
+        desk.claimable(),
+        [("a".to_owned(), TaskKey::WHOLE)],
+        "and so does one that was given back"
+    );
     desk.step("a", succeeded());
     assert_eq!(desk.claimable(), [("b".to_owned(), TaskKey::WHOLE)]);
 }
@@ -82,9 +103,19 @@ steps:
 "
         );
         let mut desk = Desk::new(&definition);
-        let most = play(&mut desk, |step, item| if matches!(step, "each" | "few") && item == 1 { fatal() } else { succeeded() });
+        let most = play(&mut desk, |step, item| {
+            if matches!(step, "each" | "few") && item == 1 {
+                fatal()
+            } else {
+                succeeded()
+            }
+        });
         assert_eq!((desk.run.state, most), (RunState::Succeeded, 2), "{policy}");
-        assert_eq!((desk.run.active, desk.run.waiting), (0, 0), "{policy}: every place was given back");
+        assert_eq!(
+            (desk.run.active, desk.run.waiting),
+            (0, 0),
+            "{policy}: every place was given back"
+        );
         assert_eq!(desk.row("each").state, TaskState::Failed);
     }
 }
@@ -106,5 +137,8 @@ steps:
     assert_eq!(desk.run.state, RunState::Failed);
     desk.act(|w, now| w.retry(false, now)).unwrap();
     assert_eq!(play(&mut desk, |_, _| succeeded()), 2);
-    assert_eq!((desk.run.state, desk.run.active, desk.run.waiting), (RunState::Succeeded, 0, 0));
+    assert_eq!(
+        (desk.run.state, desk.run.active, desk.run.waiting),
+        (RunState::Succeeded, 0, 0)
+    );
 }

@@ -28,10 +28,17 @@ async fn what_a_vanished_worker_held_is_given_to_another_and_its_late_report_cha
     other.register(alive).await;
     other.demand.rename(alive);
     let counts = other.sweep().await;
-    assert_eq!((counts.attempts, counts.workers), (1, 2), "both first leases are over");
+    assert_eq!(
+        (counts.attempts, counts.workers),
+        (1, 2),
+        "both first leases are over"
+    );
     other.serve();
     let second = other.next().await;
-    assert_eq!((second.claim.key, second.claim.attempt), (late.claim.key, 2));
+    assert_eq!(
+        (second.claim.key, second.claim.attempt),
+        (late.claim.key, 2)
+    );
 
     let before = other.store.events_after(run, 0).await.unwrap().len();
     let refused = lost.settle(late, succeeded()).await;
@@ -39,8 +46,18 @@ async fn what_a_vanished_worker_held_is_given_to_another_and_its_late_report_cha
     let events = other.store.events_after(run, 0).await.unwrap();
     assert_eq!(events.len(), before, "not even an event");
     other.settle(second, succeeded()).await.unwrap();
-    let attempts: Vec<_> = other.store.attempts(run).await.unwrap().iter().map(|a| (a.attempt, a.outcome)).collect();
-    assert_eq!(attempts, [(1, AttemptOutcome::Lost), (2, AttemptOutcome::Succeeded)]);
+    let attempts: Vec<_> = other
+        .store
+        .attempts(run)
+        .await
+        .unwrap()
+        .iter()
+        .map(|a| (a.attempt, a.outcome))
+        .collect();
+    assert_eq!(
+        attempts,
+        [(1, AttemptOutcome::Lost), (2, AttemptOutcome::Succeeded)]
+    );
     other.finish().await;
 }
 
@@ -55,7 +72,10 @@ async fn three_lost_workers_quarantine_a_task() {
         assert_eq!(lose(&house).await.attempts, 1);
     }
     let view = house.store.run(run).await.unwrap();
-    assert_eq!((view.state, view.failure.unwrap().class.as_str()), (RunState::Failed, "quarantined"));
+    assert_eq!(
+        (view.state, view.failure.unwrap().class.as_str()),
+        (RunState::Failed, "quarantined")
+    );
     assert!(house.is_quiet().await);
     house.finish().await;
 }
@@ -68,8 +88,14 @@ async fn a_heartbeat_keeps_a_lease_and_a_silent_worker_loses_it() {
     let granted = house.next().await;
     for _ in 0..5 {
         house.clock.advance(LEASE - Duration::from_secs(1));
-        let beat = Op::Heartbeat { worker: house.demand.worker(), lease_until: house.clock.now().after(LEASE), holds: vec![(granted.claim.key, granted.claim.token)] };
-        let Answer::Beat { is_live, lost } = house.store.write(beat).await.unwrap() else { panic!("no beat") };
+        let beat = Op::Heartbeat {
+            worker: house.demand.worker(),
+            lease_until: house.clock.now().after(LEASE),
+            holds: vec![(granted.claim.key, granted.claim.token)],
+        };
+        let Answer::Beat { is_live, lost } = house.store.write(beat).await.unwrap() else {
+            panic!("no beat")
+        };
         assert!(is_live && lost.is_empty());
         assert_eq!(house.sweep().await.attempts, 0);
     }
@@ -87,14 +113,30 @@ async fn a_heartbeat_of_nobody_we_know_is_told_so_and_which_tasks_it_does_not_ho
     let stranger = WorkerId::new(house.clock.now());
     let unknown = TaskKey::step(RunId::new(house.clock.now()), 0);
     let holds = vec![(granted.claim.key, granted.claim.token), (unknown, 5)];
-    let beat = Op::Heartbeat { worker: stranger, lease_until: house.clock.now().after(LEASE), holds: holds.clone() };
-    let Answer::Beat { is_live, lost } = house.store.write(beat).await.unwrap() else { panic!("no beat") };
+    let beat = Op::Heartbeat {
+        worker: stranger,
+        lease_until: house.clock.now().after(LEASE),
+        holds: holds.clone(),
+    };
+    let Answer::Beat { is_live, lost } = house.store.write(beat).await.unwrap() else {
+        panic!("no beat")
+    };
     assert_eq!((is_live, lost), (false, vec![unknown]));
 
     house.act(run, RunAction::Cancel).await.unwrap();
-    let beat = Op::Heartbeat { worker: house.demand.worker(), lease_until: house.clock.now().after(LEASE), holds };
-    let Answer::Beat { is_live, lost } = house.store.write(beat).await.unwrap() else { panic!("no beat") };
-    assert_eq!((is_live, lost.len()), (true, 2), "a cancelled task is nobody's");
+    let beat = Op::Heartbeat {
+        worker: house.demand.worker(),
+        lease_until: house.clock.now().after(LEASE),
+        holds,
+    };
+    let Answer::Beat { is_live, lost } = house.store.write(beat).await.unwrap() else {
+        panic!("no beat")
+    };
+    assert_eq!(
+        (is_live, lost.len()),
+        (true, 2),
+        "a cancelled task is nobody's"
+    );
     house.finish().await;
 }
 
@@ -103,8 +145,14 @@ async fn a_worker_that_signed_off_or_was_declared_lost_is_not_revived_by_a_heart
     let house = House::new().await;
     let worker = house.demand.worker();
     house.store.write(Op::Retire(worker)).await.unwrap();
-    let beat = Op::Heartbeat { worker, lease_until: house.clock.now().after(LEASE), holds: Vec::new() };
-    let Answer::Beat { is_live, .. } = house.store.write(beat).await.unwrap() else { panic!("no beat") };
+    let beat = Op::Heartbeat {
+        worker,
+        lease_until: house.clock.now().after(LEASE),
+        holds: Vec::new(),
+    };
+    let Answer::Beat { is_live, .. } = house.store.write(beat).await.unwrap() else {
+        panic!("no beat")
+    };
     assert!(!is_live);
     house.finish().await;
 }
@@ -113,13 +161,22 @@ async fn a_worker_that_signed_off_or_was_declared_lost_is_not_revived_by_a_heart
 async fn an_attempt_long_past_its_time_is_taken_from_a_worker_that_lives() {
     let mut house = House::new().await;
     house.serve();
-    let run = house.submit(&ONE.replace("task: t", "task: t, timeout: 5s")).await;
+    let run = house
+        .submit(&ONE.replace("task: t", "task: t, timeout: 5s"))
+        .await;
     let granted = house.next().await;
     house.clock.advance(Duration::from_millis(5_500));
-    assert_eq!(house.sweep().await.attempts, 0, "its worker has a moment to see to it itself");
+    assert_eq!(
+        house.sweep().await.attempts,
+        0,
+        "its worker has a moment to see to it itself"
+    );
     house.clock.advance(Duration::from_secs(1));
     assert_eq!(house.sweep().await.attempts, 1);
-    assert_eq!(house.store.run(run).await.unwrap().failure.unwrap().outcome, AttemptOutcome::TimedOut);
+    assert_eq!(
+        house.store.run(run).await.unwrap().failure.unwrap().outcome,
+        AttemptOutcome::TimedOut
+    );
     assert!(house.settle(granted, succeeded()).await.is_err());
     house.finish().await;
 }
@@ -128,21 +185,55 @@ async fn an_attempt_long_past_its_time_is_taken_from_a_worker_that_lives() {
 async fn progress_and_log_lines_are_kept_and_late_progress_is_not() {
     let mut house = House::new().await;
     house.serve();
-    let run = house.submit(&ONE.replace("task: t", "task: t, retry: { attempts: 5 }")).await;
-    let Granted { claim: first, permit, .. } = house.next().await;
+    let run = house
+        .submit(&ONE.replace("task: t", "task: t, retry: { attempts: 5 }"))
+        .await;
+    let Granted {
+        claim: first,
+        permit,
+        ..
+    } = house.next().await;
     drop(permit);
     let said = |token, text: &str| {
-        let line = LogLine { level: LogLevel::Info, message: text.to_owned() };
-        let progress = Progress { fraction: 0.5, message: text.to_owned(), items: None };
-        Op::Report(AttemptReport { key: key(run), attempt: 1, token, progress: Some(progress), logs: vec![(1, Timestamp(1), line)] })
+        let line = LogLine {
+            level: LogLevel::Info,
+            message: text.to_owned(),
+        };
+        let progress = Progress {
+            fraction: 0.5,
+            message: text.to_owned(),
+            items: None,
+        };
+        Op::Report(AttemptReport {
+            key: key(run),
+            attempt: 1,
+            token,
+            progress: Some(progress),
+            logs: vec![(1, Timestamp(1), line)],
+        })
     };
     house.store.write(said(first.token, "mine")).await.unwrap();
-    house.store.write(said(first.token, "mine, twice")).await.unwrap();
+    house
+        .store
+        .write(said(first.token, "mine, twice"))
+        .await
+        .unwrap();
     lose(&house).await;
     let second = house.next().await;
     house.store.write(said(first.token, "late")).await.unwrap();
-    assert_eq!(house.store.progress(run).await.unwrap(), [], "the second attempt has said nothing yet");
-    let lines: Vec<_> = house.store.logs(run).await.unwrap().into_iter().map(|l| l.message).collect();
+    assert_eq!(
+        house.store.progress(run).await.unwrap(),
+        [],
+        "the second attempt has said nothing yet"
+    );
+    let lines: Vec<_> = house
+        .store
+        .logs(run)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|l| l.message)
+        .collect();
     assert_eq!(lines, ["mine"], "a line of an attempt is written once");
     house.settle(second, succeeded()).await.unwrap();
     house.finish().await;
@@ -158,7 +249,10 @@ async fn sweeping_twice_or_by_two_processes_loses_an_attempt_once() {
     house.demand.close();
     house.clock.advance(LEASE + Duration::from_secs(1));
     let sweeps = tokio::join!(house.sweep(), other.sweep(), house.sweep(), other.sweep());
-    assert_eq!(sweeps.0.attempts + sweeps.1.attempts + sweeps.2.attempts + sweeps.3.attempts, 1);
+    assert_eq!(
+        sweeps.0.attempts + sweeps.1.attempts + sweeps.2.attempts + sweeps.3.attempts,
+        1
+    );
     let task = house.store.tasks(run, false).await.unwrap().remove(0);
     assert_eq!(task.state, TaskState::Retrying);
     assert_eq!(house.store.attempts(run).await.unwrap().len(), 1);
@@ -169,7 +263,9 @@ async fn sweeping_twice_or_by_two_processes_loses_an_attempt_once() {
 async fn a_run_whose_time_is_up_fails_once_and_its_last_word_is_had_once() {
     let mut house = House::new().await;
     house.serve();
-    let run = house.submit("name: late\ntimeout: 5s\nsteps:\n  a: { task: t }\non_failure: { task: t }\n").await;
+    let run = house
+        .submit("name: late\ntimeout: 5s\nsteps:\n  a: { task: t }\non_failure: { task: t }\n")
+        .await;
     let first = house.next().await;
     house.clock.advance(Duration::from_secs(6));
     assert_eq!(house.sweep().await.runs, 1);
@@ -180,6 +276,9 @@ async fn a_run_whose_time_is_up_fails_once_and_its_last_word_is_had_once() {
     assert!(house.is_quiet().await, "the last word is not begun again");
     house.settle(last, succeeded()).await.unwrap();
     let view = house.store.run(run).await.unwrap();
-    assert_eq!((view.state, view.failure.unwrap().class.as_str()), (RunState::Failed, "timeout"));
+    assert_eq!(
+        (view.state, view.failure.unwrap().class.as_str()),
+        (RunState::Failed, "timeout")
+    );
     house.finish().await;
 }

@@ -3,10 +3,14 @@
 use super::*;
 use crate::store::RunAction;
 
-const LIMITED: &str = "name: limited\nconcurrency: { key: k, limit: 2 }\nsteps:\n  a: { task: t }\n";
+const LIMITED: &str =
+    "name: limited\nconcurrency: { key: k, limit: 2 }\nsteps:\n  a: { task: t }\n";
 
 fn keyed() -> RunOptions {
-    RunOptions { concurrency_key: Some("k".into()), ..RunOptions::default() }
+    RunOptions {
+        concurrency_key: Some("k".into()),
+        ..RunOptions::default()
+    }
 }
 
 #[tokio::test]
@@ -35,7 +39,8 @@ async fn runs_of_one_key_go_as_many_at_a_time_as_allowed_and_in_order() {
 #[tokio::test]
 async fn submits_in_one_commit_share_the_limit_too() {
     let mut house = House::with_slots(10).await;
-    let submits = futures_util::future::join_all((0..5).map(|_| house.try_submit(LIMITED, keyed()))).await;
+    let submits =
+        futures_util::future::join_all((0..5).map(|_| house.try_submit(LIMITED, keyed()))).await;
     house.serve();
     let (one, two) = (house.next().await, house.next().await);
     assert!(house.is_quiet().await);
@@ -53,9 +58,15 @@ async fn every_way_to_end_hands_the_key_on() {
         runs.push(house.submit_with(LIMITED, keyed()).await);
     }
     let (first, second) = (house.next().await, house.next().await);
-    house.settle(first, failed(TaskError::fatal("test", "no"))).await.unwrap();
+    house
+        .settle(first, failed(TaskError::fatal("test", "no")))
+        .await
+        .unwrap();
     let third = house.next().await;
-    house.act(second.claim.key.run, RunAction::Cancel).await.unwrap();
+    house
+        .act(second.claim.key.run, RunAction::Cancel)
+        .await
+        .unwrap();
     drop(second.permit);
     let fourth = house.next().await;
     house.settle(third, succeeded()).await.unwrap();
@@ -65,7 +76,10 @@ async fn every_way_to_end_hands_the_key_on() {
     assert!(house.is_quiet().await);
     house.settle(fourth, succeeded()).await.unwrap();
     let seventh = house.next().await;
-    assert_eq!((fifth.claim.key.run, seventh.claim.key.run), (runs[4], runs[6]));
+    assert_eq!(
+        (fifth.claim.key.run, seventh.claim.key.run),
+        (runs[4], runs[6])
+    );
     house.settle(fifth, succeeded()).await.unwrap();
     house.settle(seventh, succeeded()).await.unwrap();
     house.finish().await;
@@ -80,13 +94,27 @@ async fn a_mapped_run_that_is_retried_waits_for_its_key() {
     two.serve();
     let first = house.submit_with(definition, keyed()).await;
     let mapped = two.next().await;
-    two.settle(mapped, Outcome::Mapped(vec![json!(1), json!(2)])).await.unwrap();
+    two.settle(mapped, Outcome::Mapped(vec![json!(1), json!(2)]))
+        .await
+        .unwrap();
     let (one, other) = (house.next().await, house.next().await);
     drop(other.permit);
-    house.settle(one, failed(TaskError::fatal("test", "no"))).await.unwrap();
+    house
+        .settle(one, failed(TaskError::fatal("test", "no")))
+        .await
+        .unwrap();
     assert_eq!(house.state(first).await, RunState::Failed);
 
-    let second = house.submit_with(ONE.replace("name: one\n", "name: limited\nconcurrency: { key: k, limit: 1 }\n").as_str(), keyed()).await;
+    let second = house
+        .submit_with(
+            ONE.replace(
+                "name: one\n",
+                "name: limited\nconcurrency: { key: k, limit: 1 }\n",
+            )
+            .as_str(),
+            keyed(),
+        )
+        .await;
     let holder = house.next().await;
     assert_eq!(holder.claim.key.run, second);
     house.act(first, RunAction::Retry).await.unwrap();
