@@ -1,1 +1,65 @@
-//! aquatint-tasks
+//! What a step can do: one handler a file, each an [`aquatint_engine::task::Task`].
+//!
+//! - [`refine`], [`upscale`], [`compose`]: words and pictures;
+//! - [`summarize`]: what came of a batch;
+//! - [`http_request`], [`command_run`]: the world outside, closed unless [`Options`] opens it;
+//! - [`echo`], [`sleep`], [`fail`]: to wire, to wait, to try out failures;
+//! - [`provenance`]: where a picture came from, written into the picture.
+//!
+//! Nothing here knows the store, the queue or the web server.
+
+pub mod command_run;
+pub mod compose;
+pub mod echo;
+pub mod fail;
+pub mod http_request;
+pub mod options;
+mod picture;
+pub mod provenance;
+pub mod refine;
+pub mod sleep;
+pub mod summarize;
+#[cfg(test)]
+mod testing;
+pub mod upscale;
+
+pub use options::{CommandOptions, HttpOptions, Options};
+
+use aquatint_engine::registry::Registry;
+
+/// Registers every task of this crate.
+///
+/// Those that reach outside are registered too when `options` leaves them
+/// closed: a definition that uses them still validates, and an attempt says
+/// which setting would open them.
+pub fn register_all(registry: &mut Registry, options: &Options) {
+    registry.register(refine::Refine);
+    registry.register(upscale::Upscale);
+    registry.register(compose::Compose);
+    registry.register(summarize::Summarize);
+    registry.register(http_request::HttpRequest::new(options.http.clone()));
+    registry.register(command_run::CommandRun::new(options.command.clone()));
+    registry.register(echo::Echo);
+    registry.register(sleep::Sleep);
+    registry.register(fail::Fail);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_describes_itself_and_refuses_unknown_fields() {
+        let mut registry = Registry::new();
+        register_all(&mut registry, &Options::default());
+        assert!(registry.specs().count() >= 9);
+        for spec in registry.specs() {
+            assert!(spec.description.ends_with('.'), "{}", spec.name);
+            assert_eq!(
+                spec.input_schema["additionalProperties"], false,
+                "{} takes unknown fields",
+                spec.name
+            );
+        }
+    }
+}
