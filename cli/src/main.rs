@@ -1,1 +1,120 @@
-fn main() {}
+//! `aquatint`: durable workflows for AI media, on the command line.
+//!
+//! The one place that knows everyone. This file parses and dispatches; each
+//! command has a file of its own below `commands`.
+
+mod commands;
+mod config;
+mod context;
+mod exit;
+mod files;
+mod inputs;
+mod live;
+mod output;
+mod report;
+mod session;
+mod signals;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::{Flags, Settings};
+use crate::context::Context;
+use crate::exit::{Exit, Result};
+
+/// Durable workflows for AI media: definitions in, pictures out, nothing lost in between.
+#[derive(Debug, Parser)]
+#[command(name = "aquatint", version, propagate_version = false, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
+struct Global {
+    /// Where runs and files are kept [env: AQUATINT_DATA_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// A folder of definitions, beside those that ship; may be repeated [env: AQUATINT_DEFINITIONS]
+    #[arg(long, global = true, value_name = "DIR")]
+    definitions: Vec<PathBuf>,
+    /// Slots by queue, as in gpu:1,cpu:4 [env: AQUATINT_QUEUES]
+    #[arg(long, global = true, value_name = "QUEUES")]
+    queues: Option<String>,
+    /// A configuration file instead of the usual ones [env: AQUATINT_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Say nothing on stderr but errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto, hide_default_value = true)]
+    color: Color,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a workflow here and now, and print what comes out
+    Run(commands::run::Run),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.global.color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => exit.report(),
+    }
+}
+
+fn dispatch(cli: Cli) -> Result {
+    log()?;
+    let Global { data_dir, definitions, queues, config, quiet, color: _ } = cli.global;
+    let flags = Flags { config, data_dir, definitions, queues };
+    let context = Context { settings: Settings::load(&flags)?, quiet };
+    match cli.command {
+        Command::Run(args) => block_on(commands::run::run(&context, args)),
+    }
+}
+
+/// Two threads: the store's writer and the rest. Steps run on the engine's own.
+fn block_on(command: impl Future<Output = Result>) -> Result {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Exit::Error(format!("cannot start: {error}")))?;
+    let done = runtime.block_on(command);
+    // A blocking read that nobody waits for any more must not keep the process.
+    runtime.shutdown_background();
+    done
+}
+
+/// Warnings and worse go to stderr; `AQUATINT_LOG` asks for more, as in `aquatint_engine=debug`.
+fn log() -> Result {
+    use tracing_subscriber::EnvFilter;
+    let filter = match std::env::var("AQUATINT_LOG") {
+        Ok(filter) if !filter.is_empty() => EnvFilter::try_new(&filter)
+            .map_err(|error| Exit::Usage(format!("AQUATINT_LOG: {error}; example: aquatint_engine=debug")))?,
+        Ok(_) | Err(_) => EnvFilter::new("warn"),
+    };
+    let color = output::stderr_has_color();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color).with_target(false).init();
+    Ok(())
+}
