@@ -18,6 +18,8 @@ use serde::Deserialize;
 
 use crate::exit::{Exit, Result};
 
+pub(crate) use name::nearest;
+
 /// What flags say, for every command.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Flags {
@@ -69,14 +71,24 @@ impl Settings {
         for file in layer::files(flags.config.as_deref())? {
             figment = figment.merge(file);
         }
-        let figment = figment.merge(layer::environment()?).merge(layer::flags(flags)?);
-        let keys: Keys = figment.extract().map_err(|error| explain(&figment, &error))?;
+        let figment = figment
+            .merge(layer::environment()?)
+            .merge(layer::flags(flags)?);
+        let keys: Keys = figment
+            .extract()
+            .map_err(|error| explain(&figment, &error))?;
         let from = |key: &str| layer::origin(&figment, key);
         let queues = keys.queues.as_deref().map(parse_queues).transpose();
         let queues = queues.map_err(|error| Exit::Usage(format!("{}: {error}", from("queues"))))?;
-        let lease = humantime::parse_duration(&keys.lease).ok().filter(|lease| *lease >= Duration::from_secs(1));
+        let lease = humantime::parse_duration(&keys.lease)
+            .ok()
+            .filter(|lease| *lease >= Duration::from_secs(1));
         let lease = lease.ok_or_else(|| {
-            Exit::Usage(format!("{}: lease: expected a duration of at least 1s, got `{}`; example: 15s", from("lease"), keys.lease))
+            Exit::Usage(format!(
+                "{}: lease: expected a duration of at least 1s, got `{}`; example: 15s",
+                from("lease"),
+                keys.lease
+            ))
         })?;
         Ok(Self {
             data_dir: keys.data_dir,
@@ -126,10 +138,25 @@ fn explain(figment: &Figment, error: &figment::Error) -> Exit {
     let message = match &error.kind {
         Kind::UnknownField(unknown, known) => {
             let near = name::nearest(unknown, known.iter().copied());
-            let help = near.map_or_else(|| format!("there are: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
-            format!("there is no setting `{}`; {help}", error.path.iter().map(String::as_str).filter(|p| p != unknown).chain([unknown.as_str()]).collect::<Vec<_>>().join("."))
+            let help = near.map_or_else(
+                || format!("there are: {}", known.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
+            format!(
+                "there is no setting `{}`; {help}",
+                error
+                    .path
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|p| p != unknown)
+                    .chain([unknown.as_str()])
+                    .collect::<Vec<_>>()
+                    .join(".")
+            )
         }
-        Kind::UnknownVariant(got, known) => format!("{key}: expected one of {}, got `{got}`", known.join(", ")),
+        Kind::UnknownVariant(got, known) => {
+            format!("{key}: expected one of {}, got `{got}`", known.join(", "))
+        }
         Kind::InvalidType(got, expected) => format!("{key}: expected {expected}, got {got}"),
         Kind::MissingField(field) => format!("`{field}` is missing in `{key}`"),
         other => format!("{key}: {other}"),

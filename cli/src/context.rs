@@ -75,12 +75,29 @@ fn add_broken(library: &mut Library, error: &LibraryError) {
         output::warning(&error.to_string());
         return;
     };
-    let Some(file) = diagnostics.iter().next().map(|d| d.file.clone()) else { return };
-    let Ok(text) = std::fs::read_to_string(&file) else { return };
-    let stem = Path::new(&file).file_stem().and_then(|s| s.to_str()).unwrap_or("?").to_owned();
+    let Some(file) = diagnostics.iter().next().map(|d| d.file.clone()) else {
+        return;
+    };
+    let Ok(text) = std::fs::read_to_string(&file) else {
+        return;
+    };
+    let stem = Path::new(&file)
+        .file_stem()
+        .and_then(|s| s.to_str())
+        .unwrap_or("?")
+        .to_owned();
     let name = text.lines().find_map(|line| {
-        let rest = line.strip_prefix("name")?.trim_start().strip_prefix([':', '='])?;
-        Some(rest.split('#').next()?.trim().trim_matches(['"', '\'']).to_owned())
+        let rest = line
+            .strip_prefix("name")?
+            .trim_start()
+            .strip_prefix([':', '='])?;
+        Some(
+            rest.split('#')
+                .next()?
+                .trim()
+                .trim_matches(['"', '\''])
+                .to_owned(),
+        )
     });
     library.add(&name.filter(|n| !n.is_empty()).unwrap_or(stem), file, text);
 }
@@ -93,7 +110,11 @@ pub(crate) fn is_file(what: &str) -> bool {
 
 /// Adds the file where one is meant; gives the workflow's name.
 pub(crate) fn name_of(library: &mut Library, what: &str) -> Result<String> {
-    if is_file(what) { Ok(library.add_file(Path::new(what))?.to_string()) } else { Ok(what.to_owned()) }
+    if is_file(what) {
+        Ok(library.add_file(Path::new(what))?.to_string())
+    } else {
+        Ok(what.to_owned())
+    }
 }
 
 /// The queues that a workflow and those it runs as steps wait in.

@@ -64,8 +64,14 @@ impl Exit {
             }
             Self::Definition(diagnostics) => {
                 output::note(diagnostics.render(output::stderr_has_color()).trim_end());
-                let (file, count) = (diagnostics.iter().next().map_or("", |d| d.file.as_str()), diagnostics.len());
-                output::error(&format!("{file} has {}", output::count(count as u64, "mistake")));
+                let (file, count) = (
+                    diagnostics.iter().next().map_or("", |d| d.file.as_str()),
+                    diagnostics.len(),
+                );
+                output::error(&format!(
+                    "{file} has {}",
+                    output::count(count as u64, "mistake")
+                ));
                 ExitCode::from(1)
             }
             Self::Told(code) => ExitCode::from(code),
@@ -78,7 +84,9 @@ impl From<EngineError> for Exit {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Library(error) => error.into(),
-            error @ (EngineError::Inputs { .. } | EngineError::ConcurrencyKey { .. }) => Self::Usage(error.to_string()),
+            error @ (EngineError::Inputs { .. } | EngineError::ConcurrencyKey { .. }) => {
+                Self::Usage(error.to_string())
+            }
             other => Self::Error(other.to_string()),
         }
     }

@@ -10,14 +10,19 @@ use crate::output;
 /// Copies a stored file into a folder under its name; never over another file:
 /// one of other content makes it `name-2`, one of the same content is kept.
 pub(crate) fn copy_into(folder: &Path, name: &str, stored: &Path) -> Result<PathBuf> {
-    std::fs::create_dir_all(folder).map_err(|error| Exit::file("make the folder", folder, &error))?;
+    std::fs::create_dir_all(folder)
+        .map_err(|error| Exit::file("make the folder", folder, &error))?;
     let name = safe(name);
     let (stem, extension) = match name.rsplit_once('.') {
         Some((stem, extension)) if !stem.is_empty() => (stem, format!(".{extension}")),
         Some(_) | None => (name.as_str(), String::new()),
     };
     for number in 1..10_000 {
-        let number = if number == 1 { String::new() } else { format!("-{number}") };
+        let number = if number == 1 {
+            String::new()
+        } else {
+            format!("-{number}")
+        };
         let path = folder.join(format!("{stem}{number}{extension}"));
         match File::options().write(true).create_new(true).open(&path) {
             Ok(file) => {
@@ -38,7 +43,10 @@ pub(crate) fn copy_into(folder: &Path, name: &str, stored: &Path) -> Result<Path
             Err(error) => return Err(Exit::file("write", &path, &error)),
         }
     }
-    Err(Exit::Error(format!("{} holds 10000 files called {name}; choose another folder", folder.display())))
+    Err(Exit::Error(format!(
+        "{} holds 10000 files called {name}; choose another folder",
+        folder.display()
+    )))
 }
 
 fn fill(mut file: File, stored: &Path) -> io::Result<()> {
@@ -47,7 +55,9 @@ fn fill(mut file: File, stored: &Path) -> io::Result<()> {
 }
 
 fn same(path: &Path, stored: &Path) -> io::Result<bool> {
-    let Ok(mut there) = File::open(path) else { return Ok(false) };
+    let Ok(mut there) = File::open(path) else {
+        return Ok(false);
+    };
     let mut ours = File::open(stored)?;
     if !there.metadata()?.is_file() || there.metadata()?.len() != ours.metadata()?.len() {
         return Ok(false);
@@ -69,16 +79,31 @@ fn same(path: &Path, stored: &Path) -> io::Result<bool> {
 fn safe(name: &str) -> String {
     let mut safe: String = name
         .chars()
-        .map(|c| if output::steers(c) || matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|') { '_' } else { c })
+        .map(|c| {
+            if output::steers(c)
+                || matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
+            {
+                '_'
+            } else {
+                c
+            }
+        })
         .collect();
     let cut = safe.floor_char_boundary(150);
     if cut < safe.len() {
-        let extension = safe.rsplit_once('.').map(|(_, e)| e.to_owned()).filter(|e| e.len() <= 8);
+        let extension = safe
+            .rsplit_once('.')
+            .map(|(_, e)| e.to_owned())
+            .filter(|e| e.len() <= 8);
         safe.truncate(cut);
         safe.extend(extension.map(|e| format!(".{e}")));
     }
     let safe = safe.trim_matches([' ', '.']).trim_start_matches('-');
-    if safe.is_empty() { "artifact".to_owned() } else { safe.to_owned() }
+    if safe.is_empty() {
+        "artifact".to_owned()
+    } else {
+        safe.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -113,9 +138,16 @@ mod tests {
         let out = folder.path().join("out");
         let first = copy_into(&out, "a.png", &stored).unwrap();
         assert_eq!(first, out.join("a.png"));
-        assert_eq!(copy_into(&out, "a.png", &stored).unwrap(), first, "the same content is there already");
+        assert_eq!(
+            copy_into(&out, "a.png", &stored).unwrap(),
+            first,
+            "the same content is there already"
+        );
         std::fs::write(&first, "old").unwrap();
-        assert_eq!(copy_into(&out, "a.png", &stored).unwrap(), out.join("a-2.png"));
+        assert_eq!(
+            copy_into(&out, "a.png", &stored).unwrap(),
+            out.join("a-2.png")
+        );
         assert_eq!(std::fs::read_to_string(first).unwrap(), "old");
     }
 }

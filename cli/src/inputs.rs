@@ -43,7 +43,9 @@ fn object(path: &str) -> Result<Map<String, Value>> {
     let text = file(path, "-i")?;
     match serde_json::from_str(&text) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Exit::Usage(format!("-i @{path}: expected a JSON object of inputs, as in {{\"prompt\": \"a house\"}}"))),
+        Ok(_) => Err(Exit::Usage(format!(
+            "-i @{path}: expected a JSON object of inputs, as in {{\"prompt\": \"a house\"}}"
+        ))),
         Err(error) => Err(Exit::Usage(format!("-i @{path}: not JSON: {error}"))),
     }
 }
@@ -53,17 +55,25 @@ fn file(path: &str, what: &str) -> Result<String> {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         if path == "-" {
-            std::io::stdin().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+            std::io::stdin()
+                .take(MAX_FILE_BYTES + 1)
+                .read_to_end(&mut bytes)?;
         } else {
-            std::fs::File::open(Path::new(path))?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+            std::fs::File::open(Path::new(path))?
+                .take(MAX_FILE_BYTES + 1)
+                .read_to_end(&mut bytes)?;
         }
         Ok(bytes)
     };
-    let bytes = read().map_err(|error| Exit::Usage(format!("{what}: cannot read {path}: {error}")))?;
+    let bytes =
+        read().map_err(|error| Exit::Usage(format!("{what}: cannot read {path}: {error}")))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(Exit::Usage(format!("{what}: {path} is larger than 64 MiB; store it as a file and pass its path or URL")));
+        return Err(Exit::Usage(format!(
+            "{what}: {path} is larger than 64 MiB; store it as a file and pass its path or URL"
+        )));
     }
-    let mut text = String::from_utf8(bytes).map_err(|_| Exit::Usage(format!("{what}: {path} is not UTF-8 text")))?;
+    let mut text = String::from_utf8(bytes)
+        .map_err(|_| Exit::Usage(format!("{what}: {path} is not UTF-8 text")))?;
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -95,8 +105,14 @@ fn types(schema: &Value) -> Vec<&str> {
         Some(Value::Array(many)) => return many.iter().filter_map(Value::as_str).collect(),
         Some(_) | None => {}
     }
-    let examples = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
-    let examples = examples.chain(schema.get("const")).chain(schema.get("default"));
+    let examples = schema
+        .get("enum")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let examples = examples
+        .chain(schema.get("const"))
+        .chain(schema.get("default"));
     let mut found: Vec<&str> = examples.map(type_of).collect();
     found.sort_unstable();
     found.dedup();
@@ -119,10 +135,18 @@ fn is(value: &Value, wanted: &str) -> bool {
     let own = type_of(value);
     // JSON Schema counts 3.0 as an integer.
     let whole = || value.as_f64().is_some_and(|n| n.fract() == 0.0);
-    own == wanted || (wanted == "number" && own == "integer") || (wanted == "integer" && own == "number" && whole())
+    own == wanted
+        || (wanted == "number" && own == "integer")
+        || (wanted == "integer" && own == "number" && whole())
 }
 
-fn refusal(name: &str, text: &str, types: &[&str], schema: Option<&Value>, error: Option<serde_json::Error>) -> Exit {
+fn refusal(
+    name: &str,
+    text: &str,
+    types: &[&str],
+    schema: Option<&Value>,
+    error: Option<serde_json::Error>,
+) -> Exit {
     let words: Vec<&str> = types.iter().map(|t| word(t)).collect();
     let got = output::cut(&output::clean(text), 40);
     let structured = types.iter().any(|t| matches!(*t, "array" | "object"));
@@ -131,7 +155,10 @@ fn refusal(name: &str, text: &str, types: &[&str], schema: Option<&Value>, error
         _ => String::new(),
     };
     let example = example(schema, types);
-    Exit::Usage(format!("input `{name}`: expected {}, got `{got}`{why}; example: -i '{name}={example}'", words.join(" or ")))
+    Exit::Usage(format!(
+        "input `{name}`: expected {}, got `{got}`{why}; example: -i '{name}={example}'",
+        words.join(" or ")
+    ))
 }
 
 fn example(schema: Option<&Value>, types: &[&str]) -> String {
@@ -189,7 +216,11 @@ mod tests {
         for (schema, text, value) in [
             (json!({"type": "string"}), "512", json!("512")),
             (json!({"type": "string"}), "null", json!("null")),
-            (json!({"type": "string"}), " a=b \u{1f3d4} ", json!(" a=b \u{1f3d4} ")),
+            (
+                json!({"type": "string"}),
+                " a=b \u{1f3d4} ",
+                json!(" a=b \u{1f3d4} "),
+            ),
             (json!({"type": "integer"}), "512", json!(512)),
             (json!({"type": "integer"}), " -3 ", json!(-3)),
             (json!({"type": "number"}), "3", json!(3)),
@@ -198,7 +229,11 @@ mod tests {
             (json!({"type": "array"}), "[1, \"a\"]", json!([1, "a"])),
             (json!({"type": ["integer", "null"]}), "null", json!(null)),
             (json!({"type": ["integer", "string"]}), "7", json!(7)),
-            (json!({"type": ["integer", "string"]}), "seven", json!("seven")),
+            (
+                json!({"type": ["integer", "string"]}),
+                "seven",
+                json!("seven"),
+            ),
             (json!({"enum": [1, 2, 4]}), "2", json!(2)),
             (json!({"enum": ["1", "2"]}), "2", json!("2")),
             (json!({}), "{\"a\": 1}", json!({"a": 1})),
@@ -211,13 +246,41 @@ mod tests {
     #[test]
     fn a_value_of_another_type_is_refused_by_name_value_and_type() {
         for (schema, text, words) in [
-            (json!({"type": "integer", "default": 512}), "wide", "input `x`: expected an integer, got `wide`; example: -i 'x=512'"),
-            (json!({"type": "integer"}), "1.5", "expected an integer, got `1.5`"),
-            (json!({"type": "integer"}), "", "expected an integer, got ``"),
-            (json!({"type": "boolean"}), "yes", "expected true or false, got `yes`"),
-            (json!({"type": "array"}), "a,b", "expected a JSON list, got `a,b` (not JSON"),
-            (json!({"type": "object"}), "[]", "expected a JSON object, got `[]`"),
-            (json!({"type": "number"}), "NaN", "expected a number, got `NaN`"),
+            (
+                json!({"type": "integer", "default": 512}),
+                "wide",
+                "input `x`: expected an integer, got `wide`; example: -i 'x=512'",
+            ),
+            (
+                json!({"type": "integer"}),
+                "1.5",
+                "expected an integer, got `1.5`",
+            ),
+            (
+                json!({"type": "integer"}),
+                "",
+                "expected an integer, got ``",
+            ),
+            (
+                json!({"type": "boolean"}),
+                "yes",
+                "expected true or false, got `yes`",
+            ),
+            (
+                json!({"type": "array"}),
+                "a,b",
+                "expected a JSON list, got `a,b` (not JSON",
+            ),
+            (
+                json!({"type": "object"}),
+                "[]",
+                "expected a JSON object, got `[]`",
+            ),
+            (
+                json!({"type": "number"}),
+                "NaN",
+                "expected a number, got `NaN`",
+            ),
         ] {
             let message = one(schema, text).unwrap_err();
             assert!(message.contains(words), "{message}");
@@ -235,11 +298,24 @@ mod tests {
         let prompt = path("prompt.txt", "a lake\nat night\n");
         let all = path("a=b.json", r#"{"prompt": "old", "width": 64}"#);
         let schemas = json!({"prompt": {"type": "string"}, "at": {"type": "string"}});
-        let given = [format!("@{all}"), format!("prompt=@{prompt}"), "at=@@home".to_owned()];
+        let given = [
+            format!("@{all}"),
+            format!("prompt=@{prompt}"),
+            "at=@@home".to_owned(),
+        ];
         let inputs = read(&given, schemas.as_object().unwrap()).unwrap();
-        assert_eq!(inputs, json!({"prompt": "a lake\nat night", "width": 64, "at": "@home"}));
-        for (bad, words) in [("prompt", "name=value"), ("=x", "name=value"), ("@nowhere.json", "cannot read nowhere.json")] {
-            let Err(Exit::Usage(message)) = read(&[bad.to_owned()], &Map::new()) else { panic!("{bad} passed") };
+        assert_eq!(
+            inputs,
+            json!({"prompt": "a lake\nat night", "width": 64, "at": "@home"})
+        );
+        for (bad, words) in [
+            ("prompt", "name=value"),
+            ("=x", "name=value"),
+            ("@nowhere.json", "cannot read nowhere.json"),
+        ] {
+            let Err(Exit::Usage(message)) = read(&[bad.to_owned()], &Map::new()) else {
+                panic!("{bad} passed")
+            };
             assert!(message.contains(words), "{message}");
         }
     }

@@ -55,15 +55,26 @@ impl Live {
     /// For a run of this plan.
     pub(crate) fn new(plan: &Plan, quiet: bool) -> Self {
         let shown = plan.steps.iter().filter(|s| s.action != Action::Outputs);
-        let width = shown.map(|s| s.name.as_str().len()).max().unwrap_or(0).min(24);
+        let width = shown
+            .map(|s| s.name.as_str().len())
+            .max()
+            .unwrap_or(0)
+            .min(24);
         let face = if quiet {
             Face::Quiet
-        } else if std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb") {
+        } else if std::io::stderr().is_terminal()
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        {
             Face::Bars(bars::Bars::new(width))
         } else {
             Face::Plain(plain::Plain::new(width))
         };
-        Self { face, seq: 0, steps: HashMap::new(), silent: false }
+        Self {
+            face,
+            seq: 0,
+            steps: HashMap::new(),
+            silent: false,
+        }
     }
 
     /// Takes in what has happened so far without telling it again; says how many steps have ended.
@@ -75,18 +86,27 @@ impl Live {
     }
 
     /// Tells what happens, for as long as it is polled.
-    pub(crate) async fn follow(&mut self, engine: &Engine, run: RunId) -> Result<std::convert::Infallible> {
+    pub(crate) async fn follow(
+        &mut self,
+        engine: &Engine,
+        run: RunId,
+    ) -> Result<std::convert::Infallible> {
         loop {
             // Listening begins before looking, so that nothing falls in between.
             let mut changed = pin!(engine.changed(run));
-            let early = std::future::poll_fn(|cx| Poll::Ready(changed.as_mut().poll(cx).is_ready())).await;
+            let early =
+                std::future::poll_fn(|cx| Poll::Ready(changed.as_mut().poll(cx).is_ready())).await;
             self.catch_up(engine, run).await?;
             for (step, item, progress) in engine.progress(run).await? {
                 let plan = engine.plan(run).await?;
                 if item < 0
                     && let Some(step) = plan.step(step)
                 {
-                    let text = format!("{:.0} % {}", progress.fraction * 100.0, output::clean(&progress.message));
+                    let text = format!(
+                        "{:.0} % {}",
+                        progress.fraction * 100.0,
+                        output::clean(&progress.message)
+                    );
                     self.working(step.name.as_str(), Some(progress.fraction), text.trim_end());
                 }
             }
@@ -132,43 +152,99 @@ impl Live {
     fn event(&mut self, event: Event) -> bool {
         let at = event.at;
         match event.kind {
-            EventKind::TaskStarted { step, item: None, attempt } => {
+            EventKind::TaskStarted {
+                step,
+                item: None,
+                attempt,
+            } => {
                 self.steps.entry(step.to_string()).or_default().started = Some(at);
-                let again = if attempt > 1 { format!("started, attempt {attempt}") } else { "started".to_owned() };
+                let again = if attempt > 1 {
+                    format!("started, attempt {attempt}")
+                } else {
+                    "started".to_owned()
+                };
                 self.started(step.as_str(), &again);
             }
             EventKind::TaskMapped { step, items } => {
                 let known = self.steps.entry(step.to_string()).or_default();
                 known.started.get_or_insert(at);
                 known.items = Some(items);
-                self.started(step.as_str(), &format!("started with {}", output::count(items, "item")));
+                self.started(
+                    step.as_str(),
+                    &format!("started with {}", output::count(items, "item")),
+                );
             }
-            EventKind::ChildStarted { step, item: None, child } => {
+            EventKind::ChildStarted {
+                step,
+                item: None,
+                child,
+            } => {
                 self.started(step.as_str(), &format!("runs as {child}"));
             }
-            EventKind::TaskSucceeded { step, item: None, cached, .. } => {
+            EventKind::TaskSucceeded {
+                step,
+                item: None,
+                cached,
+                ..
+            } => {
                 let how = self.took(step.as_str(), at, cached);
                 self.ended(step.as_str(), GREEN, &how);
                 return step.as_str() != "outputs";
             }
-            EventKind::TaskFailed { step, item: None, class, message, .. } => {
-                self.ended(step.as_str(), RED, &format!("failed: {} ({class})", output::clean(&message)));
+            EventKind::TaskFailed {
+                step,
+                item: None,
+                class,
+                message,
+                ..
+            } => {
+                self.ended(
+                    step.as_str(),
+                    RED,
+                    &format!("failed: {} ({class})", output::clean(&message)),
+                );
                 return true;
             }
             EventKind::TaskSkipped { step, item: None } => {
                 self.ended(step.as_str(), DIM, "skipped");
                 return true;
             }
-            EventKind::TaskRetrying { step, item: None, attempt, due_at, class, message } => {
+            EventKind::TaskRetrying {
+                step,
+                item: None,
+                attempt,
+                due_at,
+                class,
+                message,
+            } => {
                 let wait = output::duration(due_at.since_ms(at));
-                let text = format!("attempt {attempt} failed: {} ({class}); again in {wait}", output::clean(&message));
+                let text = format!(
+                    "attempt {attempt} failed: {} ({class}); again in {wait}",
+                    output::clean(&message)
+                );
                 self.ended(step.as_str(), YELLOW, &text);
             }
-            EventKind::TaskReleased { step, item: None, .. } => self.ended(step.as_str(), DIM, "given back to the queue"),
-            EventKind::TaskSucceeded { step, item: Some(_), .. } | EventKind::TaskSkipped { step, item: Some(_) } => {
+            EventKind::TaskReleased {
+                step, item: None, ..
+            } => self.ended(step.as_str(), DIM, "given back to the queue"),
+            EventKind::TaskSucceeded {
+                step,
+                item: Some(_),
+                ..
+            }
+            | EventKind::TaskSkipped {
+                step,
+                item: Some(_),
+            } => {
                 self.item_ended(step.as_str(), false);
             }
-            EventKind::TaskFailed { step, item: Some(item), class, message, .. } => {
+            EventKind::TaskFailed {
+                step,
+                item: Some(item),
+                class,
+                message,
+                ..
+            } => {
                 let failed = self.item_ended(step.as_str(), true);
                 if failed <= ITEMS_TOLD {
                     let text = format!("item {item} failed: {} ({class})", output::clean(&message));
@@ -197,7 +273,11 @@ impl Live {
             None => "done".to_owned(),
         };
         if let Some(items) = step.items {
-            let failed = if step.failed > 0 { format!(", {} failed", step.failed) } else { String::new() };
+            let failed = if step.failed > 0 {
+                format!(", {} failed", step.failed)
+            } else {
+                String::new()
+            };
             text.push_str(&format!(" ({}{failed})", output::count(items, "item")));
         }
         text
@@ -208,8 +288,16 @@ impl Live {
         let step = self.steps.entry(name.to_owned()).or_default();
         step.done += 1;
         step.failed += u64::from(failed);
-        let (done, failed, items) = (step.done, step.failed, step.items.unwrap_or_default().max(step.done));
-        let broken = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+        let (done, failed, items) = (
+            step.done,
+            step.failed,
+            step.items.unwrap_or_default().max(step.done),
+        );
+        let broken = if failed > 0 {
+            format!(", {failed} failed")
+        } else {
+            String::new()
+        };
         #[expect(clippy::cast_precision_loss, reason = "a share for people")]
         let share = done as f64 / items.max(1) as f64;
         self.working(name, Some(share), &format!("{done}/{items}{broken}"));

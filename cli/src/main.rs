@@ -6,6 +6,7 @@
 mod commands;
 mod config;
 mod context;
+mod drawing;
 mod exit;
 mod files;
 mod inputs;
@@ -18,15 +19,21 @@ mod signals;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::commands::RunArg;
 use crate::config::{Flags, Settings};
 use crate::context::Context;
 use crate::exit::{Exit, Result};
 
 /// Durable workflows for AI media: definitions in, pictures out, nothing lost in between.
 #[derive(Debug, Parser)]
-#[command(name = "aquatint", version, propagate_version = false, max_term_width = 100)]
+#[command(
+    name = "aquatint",
+    version,
+    propagate_version = false,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -68,6 +75,49 @@ enum Color {
 enum Command {
     /// Run a workflow here and now, and print what comes out
     Run(commands::run::Run),
+    /// Go on with a run that was paused or left behind
+    Resume(commands::resume::Resume),
+    /// Try the failed steps of a run again
+    Retry(commands::resume::Retry),
+    /// Cancel a run
+    Cancel(RunArg),
+    /// Start no further step of a run
+    Pause(RunArg),
+    /// List runs, newest first
+    Runs(commands::runs::Runs),
+    /// Show a run: steps, attempts, outputs, files
+    Show(commands::show::Show),
+    /// Print what the steps of a run wrote down
+    Logs(commands::logs::Logs),
+    /// List the files of a run, or copy them out
+    Artifacts(commands::artifacts::Artifacts),
+    /// Forget a finished run
+    Delete(RunArg),
+    /// Tell where a picture came from, or make it again
+    Inspect(commands::inspect::Inspect),
+    /// List workflows, or print the source of one
+    Workflows(commands::workflows::Workflows),
+    /// List tasks, or tell what one takes and returns
+    Tasks(commands::tasks::Tasks),
+    /// Find every mistake in definitions
+    Validate(commands::validate::Validate),
+    /// Draw a workflow or a run
+    Graph(commands::graph::GraphArgs),
+    /// Print the JSON Schema of definition files, for editors
+    Schema,
+    /// Do the work of runs that others submit
+    Worker(commands::worker::WorkerArgs),
+    /// Recount everything the database promises
+    Check(commands::check::Check),
+    /// Delete expired runs, and files that nobody needs
+    Clean(commands::clean::Clean),
+    /// Look whether this installation is all right, and how it is set
+    Doctor(commands::doctor::Doctor),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 fn main() -> ExitCode {
@@ -85,11 +135,53 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result {
     log()?;
-    let Global { data_dir, definitions, queues, config, quiet, color: _ } = cli.global;
-    let flags = Flags { config, data_dir, definitions, queues };
-    let context = Context { settings: Settings::load(&flags)?, quiet };
+    // These need no settings, and must work where settings are wrong.
+    match &cli.command {
+        Command::Schema => return commands::tasks::schema(),
+        Command::Completions { shell } => {
+            return commands::completions::run(Cli::command(), *shell);
+        }
+        _ => {}
+    }
+    let Global {
+        data_dir,
+        definitions,
+        queues,
+        config,
+        quiet,
+        color: _,
+    } = cli.global;
+    let flags = Flags {
+        config,
+        data_dir,
+        definitions,
+        queues,
+    };
+    let context = Context {
+        settings: Settings::load(&flags)?,
+        quiet,
+    };
     match cli.command {
         Command::Run(args) => block_on(commands::run::run(&context, args)),
+        Command::Resume(args) => block_on(commands::resume::resume(&context, args)),
+        Command::Retry(args) => block_on(commands::resume::retry(&context, args)),
+        Command::Cancel(run) => block_on(commands::steer::cancel(&context, &run)),
+        Command::Pause(run) => block_on(commands::steer::pause(&context, &run)),
+        Command::Runs(args) => block_on(commands::runs::run(&context, args)),
+        Command::Show(args) => block_on(commands::show::run(&context, args)),
+        Command::Logs(args) => block_on(commands::logs::run(&context, args)),
+        Command::Artifacts(args) => block_on(commands::artifacts::run(&context, args)),
+        Command::Delete(run) => block_on(commands::steer::delete(&context, &run)),
+        Command::Inspect(args) => block_on(commands::inspect::run(&context, args)),
+        Command::Workflows(args) => commands::workflows::run(&context, &args),
+        Command::Tasks(args) => commands::tasks::run(&context, &args),
+        Command::Validate(args) => commands::validate::run(&context, &args),
+        Command::Graph(args) => block_on(commands::graph::run(&context, args)),
+        Command::Worker(args) => block_on(commands::worker::run(&context, args)),
+        Command::Check(args) => block_on(commands::check::run(&context, args)),
+        Command::Clean(args) => block_on(commands::clean::run(&context, args)),
+        Command::Doctor(args) => block_on(commands::doctor::run(&context, args)),
+        Command::Schema | Command::Completions { .. } => Ok(()),
     }
 }
 
@@ -110,11 +202,19 @@ fn block_on(command: impl Future<Output = Result>) -> Result {
 fn log() -> Result {
     use tracing_subscriber::EnvFilter;
     let filter = match std::env::var("AQUATINT_LOG") {
-        Ok(filter) if !filter.is_empty() => EnvFilter::try_new(&filter)
-            .map_err(|error| Exit::Usage(format!("AQUATINT_LOG: {error}; example: aquatint_engine=debug")))?,
+        Ok(filter) if !filter.is_empty() => EnvFilter::try_new(&filter).map_err(|error| {
+            Exit::Usage(format!(
+                "AQUATINT_LOG: {error}; example: aquatint_engine=debug"
+            ))
+        })?,
         Ok(_) | Err(_) => EnvFilter::new("warn"),
     };
     let color = output::stderr_has_color();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color)
+        .with_target(false)
+        .init();
     Ok(())
 }

@@ -69,7 +69,15 @@ pub(crate) fn stdout_has_color() -> bool {
 
 /// A text from elsewhere on one line, without what would steer a terminal.
 pub(crate) fn clean(text: &str) -> String {
-    let shown = |c: char| if c == '\n' || c == '\t' { ' ' } else if steers(c) { '\u{fffd}' } else { c };
+    let shown = |c: char| {
+        if c == '\n' || c == '\t' {
+            ' '
+        } else if steers(c) {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
     text.trim_end().chars().map(shown).collect()
 }
 
@@ -97,7 +105,11 @@ pub(crate) fn cut(text: &str, columns: usize) -> String {
 
 /// `1 mistake`, `3 mistakes`.
 pub(crate) fn count(n: u64, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+    if n == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{n} {what}s")
+    }
 }
 
 /// A duration as people say it: `340 ms`, `1.2 s`, `3 min 12 s`, `2 h 5 min`, `4 d 3 h`.
@@ -123,7 +135,11 @@ pub(crate) fn size(bytes: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    if unit == 0 || value >= 99.5 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 || value >= 99.5 {
+        format!("{value:.0} {}", UNITS[unit])
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// A table without borders: columns aligned, the last one cut to the terminal's width.
@@ -147,7 +163,14 @@ impl Table {
     /// The table as text. `columns` is the width to keep within, where there is one.
     pub(crate) fn render(&self, columns: Option<usize>) -> String {
         let count = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |at: usize| self.rows.iter().filter_map(|row| row.get(at)).map(|(t, _)| t.width()).max().unwrap_or(0);
+        let width = |at: usize| {
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(at))
+                .map(|(t, _)| t.width())
+                .max()
+                .unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..count).map(width).collect();
         let mut text = String::new();
         for row in &self.rows {
@@ -155,7 +178,11 @@ impl Table {
             let mut used = 0;
             for (at, (cell, style)) in row.iter().enumerate().take(last + 1) {
                 let room = columns.map_or(usize::MAX, |c| c.saturating_sub(used).max(8));
-                let cell = if at == last { cut(cell, room) } else { cell.clone() };
+                let cell = if at == last {
+                    cut(cell, room)
+                } else {
+                    cell.clone()
+                };
                 let _ = write!(text, "{style}{cell}{style:#}");
                 if at != last {
                     let gap = widths[at] - cell.width() + 2;
@@ -185,15 +212,38 @@ mod tests {
 
     #[test]
     fn durations_and_sizes_read_well() {
-        let said: Vec<String> = [0, 999, 1_000, 59_999, 192_000, 7_500_000, 97 * 3_600_000].map(duration).into();
-        assert_eq!(said, ["0 ms", "999 ms", "1.0 s", "59.9 s", "3 min 12 s", "2 h 5 min", "4 d 1 h"]);
-        let said: Vec<String> = [0, 999, 1_000, 99_400, 123_456, 999_900, 5_000_000_000].map(size).into();
-        assert_eq!(said, ["0 B", "999 B", "1.0 kB", "99.4 kB", "123 kB", "1.0 MB", "5.0 GB"]);
+        let said: Vec<String> = [0, 999, 1_000, 59_999, 192_000, 7_500_000, 97 * 3_600_000]
+            .map(duration)
+            .into();
+        assert_eq!(
+            said,
+            [
+                "0 ms",
+                "999 ms",
+                "1.0 s",
+                "59.9 s",
+                "3 min 12 s",
+                "2 h 5 min",
+                "4 d 1 h"
+            ]
+        );
+        let said: Vec<String> = [0, 999, 1_000, 99_400, 123_456, 999_900, 5_000_000_000]
+            .map(size)
+            .into();
+        assert_eq!(
+            said,
+            [
+                "0 B", "999 B", "1.0 kB", "99.4 kB", "123 kB", "1.0 MB", "5.0 GB"
+            ]
+        );
     }
 
     #[test]
     fn texts_from_elsewhere_cannot_steer_the_terminal() {
-        assert_eq!(clean("a\x1b[31mb\u{202e}c\nd\n"), "a\u{fffd}[31mb\u{fffd}c d");
+        assert_eq!(
+            clean("a\x1b[31mb\u{202e}c\nd\n"),
+            "a\u{fffd}[31mb\u{fffd}c d"
+        );
     }
 
     #[test]

@@ -22,7 +22,12 @@ pub(crate) struct Style {
 }
 
 /// Tells how a followed run ended, and with it the exit code.
-pub(crate) async fn ending(context: &Context, engine: &Engine, ending: Ending, style: &Style) -> Result {
+pub(crate) async fn ending(
+    context: &Context,
+    engine: &Engine,
+    ending: Ending,
+    style: &Style,
+) -> Result {
     let run = &ending.run;
     let placed = match &run.output {
         Some(output) => place(engine, output, style.into.as_deref())?,
@@ -36,28 +41,52 @@ pub(crate) async fn ending(context: &Context, engine: &Engine, ending: Ending, s
     if let Some(exit) = ending.stopped_by_signal() {
         return Err(exit);
     }
-    let took = run.finished_at.map(|end| output::duration(end.since_ms(run.created_at))).unwrap_or_default();
+    let took = run
+        .finished_at
+        .map(|end| output::duration(end.since_ms(run.created_at)))
+        .unwrap_or_default();
     match run.state {
         RunState::Succeeded => {
             let done = styled(GREEN.bold(), "done");
             context.say(&match placed.as_slice() {
                 [] => format!("{done} in {took} (run {})", run.id),
-                [(_, path)] => format!("{done} in {took}: {} (run {})", styled(BOLD, path.display()), run.id),
+                [(_, path)] => format!(
+                    "{done} in {took}: {} (run {})",
+                    styled(BOLD, path.display()),
+                    run.id
+                ),
                 [(_, first), rest @ ..] => {
-                    format!("{done} in {took}: {} and {} more (run {})", styled(BOLD, first.display()), rest.len(), run.id)
+                    format!(
+                        "{done} in {took}: {} and {} more (run {})",
+                        styled(BOLD, first.display()),
+                        rest.len(),
+                        run.id
+                    )
                 }
             });
             Ok(())
         }
         RunState::Failed => {
-            let why = run.failure.as_ref().map_or_else(|| "no reason is recorded".to_owned(), failure);
+            let why = run
+                .failure
+                .as_ref()
+                .map_or_else(|| "no reason is recorded".to_owned(), failure);
             let id = run.id;
-            output::note(&format!("{} after {took}: {why}", styled(RED.bold(), "failed")));
-            output::note(&format!("`aquatint show {id}` tells more, `aquatint retry {id}` tries the failed steps again"));
+            output::note(&format!(
+                "{} after {took}: {why}",
+                styled(RED.bold(), "failed")
+            ));
+            output::note(&format!(
+                "`aquatint show {id}` tells more, `aquatint retry {id}` tries the failed steps again"
+            ));
             Err(Exit::Told(exit::RUN_FAILED))
         }
         RunState::Cancelled => {
-            output::note(&format!("{} (run {})", styled(YELLOW.bold(), "cancelled"), run.id));
+            output::note(&format!(
+                "{} (run {})",
+                styled(YELLOW.bold(), "cancelled"),
+                run.id
+            ));
             Err(Exit::Told(exit::CANCELLED))
         }
         RunState::Pending | RunState::Running => Ok(()),
@@ -66,15 +95,35 @@ pub(crate) async fn ending(context: &Context, engine: &Engine, ending: Ending, s
 
 /// A failure in a sentence.
 pub(crate) fn failure(failure: &Failure) -> String {
-    let item = failure.item.map(|i| format!(" (item {i})")).unwrap_or_default();
-    let step = failure.step.as_ref().map(|s| format!("step `{s}`{item}: ")).unwrap_or_default();
-    format!("{step}{} ({})", output::clean(&failure.message), failure.class)
+    let item = failure
+        .item
+        .map(|i| format!(" (item {i})"))
+        .unwrap_or_default();
+    let step = failure
+        .step
+        .as_ref()
+        .map(|s| format!("step `{s}`{item}: "))
+        .unwrap_or_default();
+    format!(
+        "{step}{} ({})",
+        output::clean(&failure.message),
+        failure.class
+    )
 }
 
 /// The run as one JSON document.
-pub(crate) async fn document(engine: &Engine, run: &RunView, placed: &[(Artifact, PathBuf)]) -> Result<Value> {
+pub(crate) async fn document(
+    engine: &Engine,
+    run: &RunView,
+    placed: &[(Artifact, PathBuf)],
+) -> Result<Value> {
     let of_run = engine.artifacts(run.id).await?;
-    let step = |digest: &str| of_run.iter().find(|a| a.artifact.digest == digest).map(|a| a.step.to_string());
+    let step = |digest: &str| {
+        of_run
+            .iter()
+            .find(|a| a.artifact.digest == digest)
+            .map(|a| a.step.to_string())
+    };
     let artifacts: Vec<Value> = placed
         .iter()
         .map(|(artifact, path)| {
@@ -105,10 +154,15 @@ fn place(engine: &Engine, output: &Value, into: Option<&Path>) -> Result<Vec<(Ar
     artifacts(output, &mut found);
     let mut placed: Vec<(Artifact, PathBuf)> = Vec::new();
     for artifact in found {
-        if placed.iter().any(|(known, _)| known.digest == artifact.digest) {
+        if placed
+            .iter()
+            .any(|(known, _)| known.digest == artifact.digest)
+        {
             continue;
         }
-        let Some(stored) = engine.artifact_path(&artifact) else { continue };
+        let Some(stored) = engine.artifact_path(&artifact) else {
+            continue;
+        };
         let path = match into {
             Some(folder) => files::copy_into(folder, &artifact.name, &stored)?,
             None => stored,
@@ -138,12 +192,19 @@ fn as_artifact(value: &Value) -> Option<Artifact> {
 
 /// Paths first, one a line, then what else there is as `name: value`.
 fn outputs(output: Option<&Value>, placed: &[(Artifact, PathBuf)]) -> String {
-    let mut text: String = placed.iter().map(|(_, path)| format!("{}\n", path.display())).collect();
+    let mut text: String = placed
+        .iter()
+        .map(|(_, path)| format!("{}\n", path.display()))
+        .collect();
     for (name, value) in output.and_then(Value::as_object).into_iter().flatten() {
         if only_artifacts(value) {
             continue;
         }
-        text.push_str(&format!("{}: {}\n", output::clean(name), shown(value, placed)));
+        text.push_str(&format!(
+            "{}: {}\n",
+            output::clean(name),
+            shown(value, placed)
+        ));
     }
     text
 }
@@ -166,12 +227,18 @@ pub(crate) fn shown(value: &Value, placed: &[(Artifact, PathBuf)]) -> String {
 
 fn with_paths(value: &Value, placed: &[(Artifact, PathBuf)]) -> Value {
     if let Some(artifact) = as_artifact(value) {
-        let path = placed.iter().find(|(known, _)| known.digest == artifact.digest).map(|(_, path)| path);
+        let path = placed
+            .iter()
+            .find(|(known, _)| known.digest == artifact.digest)
+            .map(|(_, path)| path);
         return path.map_or_else(|| value.clone(), |path| json!(path));
     }
     match value {
         Value::Array(items) => items.iter().map(|item| with_paths(item, placed)).collect(),
-        Value::Object(fields) => fields.iter().map(|(k, v)| (k.clone(), with_paths(v, placed))).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(k, v)| (k.clone(), with_paths(v, placed)))
+            .collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     }
 }

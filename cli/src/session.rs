@@ -24,8 +24,16 @@ pub(crate) struct Ending {
 }
 
 /// Follows a run until it has ended or a signal says otherwise, then stops the worker.
-pub(crate) async fn follow(engine: &Engine, worker: Worker, run: RunId, mut live: Live, mut signals: Signals) -> Result<Ending> {
-    signals.set_farewell(format!("left at once; `aquatint resume {run}` goes on with it"));
+pub(crate) async fn follow(
+    engine: &Engine,
+    worker: Worker,
+    run: RunId,
+    mut live: Live,
+    mut signals: Signals,
+) -> Result<Ending> {
+    signals.set_farewell(format!(
+        "left at once; `aquatint resume {run}` goes on with it"
+    ));
     let mut signal = None;
     let mut ended = std::pin::pin!(engine.wait(run));
     let outcome = loop {
@@ -67,9 +75,13 @@ impl Ending {
         let signal = self.signal?;
         let (run, state) = (self.run.id, self.run.state);
         if signal == Signal::Terminate && !state.is_terminal() {
-            output::note(&format!("stopped; the work was given back, and `aquatint resume {run}` goes on with it"));
+            output::note(&format!(
+                "stopped; the work was given back, and `aquatint resume {run}` goes on with it"
+            ));
         } else if signal == Signal::Interrupt && state == aquatint_engine::RunState::Cancelled {
-            output::note(&format!("cancelled; `aquatint retry {run}` begins again where it stopped"));
+            output::note(&format!(
+                "cancelled; `aquatint retry {run}` begins again where it stopped"
+            ));
         }
         Some(Exit::Told(signal.code()))
     }

@@ -27,7 +27,8 @@ pub(crate) struct Signals {
 impl Signals {
     /// From now on signals no longer end the process by themselves.
     pub(crate) fn watch() -> Result<Self> {
-        let cannot = |error: std::io::Error| Exit::Error(format!("cannot watch for signals: {error}"));
+        let cannot =
+            |error: std::io::Error| Exit::Error(format!("cannot watch for signals: {error}"));
         let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(cannot)?;

@@ -7,6 +7,7 @@ use aquatint_engine::id::QueueName;
 use aquatint_engine::workflow::Plan;
 use aquatint_engine::{Engine, Submission};
 use clap::Args;
+use serde_json::Value;
 
 use crate::context::{self, Context};
 use crate::exit::Result;
@@ -39,11 +40,38 @@ pub(crate) struct Run {
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     /// Added to each step's priority; higher goes first
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true,
+        hide_default_value = true
+    )]
     priority: i64,
     /// A word to find the run by
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    /// Inputs that are JSON already, instead of those of `-i`.
+    #[arg(skip)]
+    recorded: Option<Value>,
+}
+
+impl Run {
+    /// A workflow with inputs recorded earlier.
+    pub(crate) fn again(workflow: &str, inputs: Value) -> Self {
+        Self {
+            workflow: workflow.to_owned(),
+            input: Vec::new(),
+            output: None,
+            json: false,
+            detach: false,
+            no_cache: false,
+            idempotency_key: None,
+            priority: 0,
+            tags: Vec::new(),
+            recorded: Some(inputs),
+        }
+    }
 }
 
 /// Runs it.
@@ -51,8 +79,13 @@ pub(crate) async fn run(context: &Context, args: Run) -> Result {
     let mut library = context.library()?;
     let name = context::name_of(&mut library, &args.workflow)?;
     let definition = library.get(&name)?;
-    let inputs = inputs::read(&args.input, definition.plan.inputs.schemas())?;
-    let queues: Vec<QueueName> = context::queues_of(&library, &definition.plan)?.into_iter().collect();
+    let inputs = match args.recorded {
+        Some(recorded) => recorded,
+        None => inputs::read(&args.input, definition.plan.inputs.schemas())?,
+    };
+    let queues: Vec<QueueName> = context::queues_of(&library, &definition.plan)?
+        .into_iter()
+        .collect();
     let mut submission = Submission::new(name, inputs);
     submission.idempotency_key = args.idempotency_key;
     submission.priority = args.priority;
@@ -64,12 +97,29 @@ pub(crate) async fn run(context: &Context, args: Run) -> Result {
         let submitted = engine.submit(submission).await?;
         engine.close().await;
         output::data(&format!("{}\n", submitted.run))?;
-        let served: Vec<String> = queues.iter().map(|q| format!("{q}:{}", context.settings.slots(q))).collect();
-        context.say(&format!("submitted; a worker must do the work: `aquatint worker --queues {}`", served.join(",")));
+        let served: Vec<String> = queues
+            .iter()
+            .map(|q| format!("{q}:{}", context.settings.slots(q)))
+            .collect();
+        context.say(&format!(
+            "submitted; a worker must do the work: `aquatint worker --queues {}`",
+            served.join(",")
+        ));
         return Ok(());
     }
-    let style = report::Style { json: args.json, into: args.output };
-    let done = see_through(context, &engine, &definition.plan, queues, submission, &style).await;
+    let style = report::Style {
+        json: args.json,
+        into: args.output,
+    };
+    let done = see_through(
+        context,
+        &engine,
+        &definition.plan,
+        queues,
+        submission,
+        &style,
+    )
+    .await;
     engine.close().await;
     done
 }
@@ -97,7 +147,10 @@ async fn see_through(
         }
     };
     if !submitted.is_new {
-        context.say(&format!("this key belongs to run {}, submitted before", submitted.run));
+        context.say(&format!(
+            "this key belongs to run {}, submitted before",
+            submitted.run
+        ));
     }
     let live = Live::new(plan, context.quiet);
     let ending = session::follow(engine, worker, submitted.run, live, signals).await?;

@@ -21,22 +21,35 @@ const FULL: u64 = 1_000;
 
 impl Bars {
     pub(super) fn new(width: usize) -> Self {
-        Self { width, multi: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12)), running: HashMap::new() }
+        Self {
+            width,
+            multi: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12)),
+            running: HashMap::new(),
+        }
     }
 
     pub(super) fn working(&mut self, step: &str, share: Option<f64>, text: &str) {
         let (width, multi) = (self.width, &self.multi);
         let bar = self.running.entry(step.to_owned()).or_insert_with(|| {
             let bar = multi.add(ProgressBar::new(FULL));
-            bar.set_style(style("{spinner:.cyan} {prefix}  {elapsed:>4.dim}  {wide_msg}"));
+            bar.set_style(style(
+                "{spinner:.cyan} {prefix}  {elapsed:>4.dim}  {wide_msg}",
+            ));
             bar.set_prefix(format!("{step:<width$}"));
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
         if let Some(share) = share {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "between 0 and 1000"
+            )]
             let position = (share.clamp(0.0, 1.0) * 1_000.0) as u64;
-            bar.set_style(style("{spinner:.cyan} {prefix}  {elapsed:>4.dim}  {bar:24.cyan/dim}  {wide_msg}").progress_chars("━╸─"));
+            bar.set_style(
+                style("{spinner:.cyan} {prefix}  {elapsed:>4.dim}  {bar:24.cyan/dim}  {wide_msg}")
+                    .progress_chars("━╸─"),
+            );
             bar.set_position(position);
         }
         bar.set_message(text.to_owned());
@@ -51,12 +64,18 @@ impl Bars {
 
     pub(super) fn line(&mut self, step: &str, mark: &str, style: Style, text: &str) {
         let width = self.width;
-        self.print(&format!("{style}{mark}{style:#} {step:<width$}  {style}{text}{style:#}"));
+        self.print(&format!(
+            "{style}{mark}{style:#} {step:<width$}  {style}{text}{style:#}"
+        ));
     }
 
     pub(super) fn print(&mut self, text: &str) {
         let plain = || anstream::adapter::strip_str(text).to_string();
-        let text = if output::stderr_has_color() { text.to_owned() } else { plain() };
+        let text = if output::stderr_has_color() {
+            text.to_owned()
+        } else {
+            plain()
+        };
         self.multi.suspend(|| output::note(&text));
     }
 

@@ -17,7 +17,10 @@ pub(super) struct Plain {
 
 impl Plain {
     pub(super) fn new(width: usize) -> Self {
-        Self { width, told: HashMap::new() }
+        Self {
+            width,
+            told: HashMap::new(),
+        }
     }
 
     pub(super) fn started(&mut self, step: &str, text: &str) {
@@ -38,6 +41,9 @@ impl Plain {
     }
 
     pub(super) fn line(&self, step: &str, style: Style, text: &str) {
-        output::note(&format!("{step:<width$}  {style}{text}{style:#}", width = self.width));
+        output::note(&format!(
+            "{step:<width$}  {style}{text}{style:#}",
+            width = self.width
+        ));
     }
 }
