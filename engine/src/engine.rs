@@ -246,6 +246,14 @@ impl Engine {
         Ok(self.shared.store.list_runs(filter).await?)
     }
 
+    /// Whether any run has not ended.
+    ///
+    /// # Errors
+    /// A store error.
+    pub async fn is_busy(&self) -> Result<bool, EngineError> {
+        Ok(self.shared.store.is_busy().await?)
+    }
+
     /// How many runs there are in each state.
     ///
     /// # Errors

@@ -221,7 +221,7 @@ pub struct TaskRow {
     pub cached: bool,
 }
 
-/// A run as decisions see it.
+/// A run as decisions see it; what they never look at stays in the store.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the columns, one to one; migrations/ describes them")]
 pub struct RunRow {
@@ -238,13 +238,11 @@ pub struct RunRow {
     pub waiting: i64,
     pub ev_seq: i64,
     pub priority: i64,
-    pub depth: i64,
     pub parent: Option<Parent>,
     pub concurrency_key: Option<Arc<str>>,
-    pub output: Option<Arc<str>>,
     pub failure: Option<Failure>,
-    pub created_at: Timestamp,
-    pub started_at: Option<Timestamp>,
+    /// Written, never read.
+    pub output: Option<Arc<str>>,
     pub finished_at: Option<Timestamp>,
     pub deadline_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,

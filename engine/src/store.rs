@@ -20,6 +20,8 @@ mod error;
 mod notifier;
 mod op;
 mod open;
+#[cfg(test)]
+mod plan_tests;
 mod plans;
 mod read;
 mod rows;

@@ -28,7 +28,8 @@ pub struct Input {
     #[serde(default)]
     #[schemars(length(max = 5000))]
     pub negative_prompt: String,
-    /// `none`, `photo`, `painting`, `watercolor`, `neon`, `noir`, `pastel`, `autumn`, `sepia` or `winter`.
+    /// `none`, `photo`, `painting`, `oil`, `woodcut`, `watercolor`, `neon`, `noir`, `pastel`,
+    /// `autumn`, `sepia` or `winter`.
     #[serde(default = "default_style")]
     pub style: String,
     /// Which of the possible phrases are chosen.

@@ -33,6 +33,14 @@ impl Commit<'_> {
             return Ok(Ok(Answer::Acted(Err(refusal))));
         }
         let state = work.run.state;
+        sqlx::query(sql::SAVE_TERMS)
+            .bind(run.to_string())
+            .bind(i64::from(work.run.paused))
+            .bind(work.run.generation)
+            .bind(matches!(action, RunAction::Retry).then_some(work.run.deadline_at.map(|at| at.0)).flatten())
+            .bind(i64::from(action == RunAction::Retry))
+            .execute(&mut *self.conn)
+            .await?;
         self.commit_one(work).await?;
         // Pausing concerns rows by the thousand, so it is a statement, not a decision on each.
         match action {

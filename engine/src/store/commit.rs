@@ -301,7 +301,7 @@ impl Commit<'_> {
         let inserted: Vec<_> = fresh
             .iter()
             .zip(&worksets)
-            .map(|((run, queued), work)| rows::InsertedRun::new(&work.run, run, *queued))
+            .map(|((run, queued), work)| rows::InsertedRun::new(&work.run, run, *queued, self.now))
             .collect();
         sqlx::query(sql::INSERT_RUNS).bind(rows::json(&inserted)).execute(&mut *self.conn).await?;
         for work in &mut worksets {
@@ -340,7 +340,18 @@ impl Commit<'_> {
         if !inserted.is_empty() {
             sqlx::query(sql::INSERT_TASKS).bind(rows::json(&inserted)).execute(&mut *self.conn).await?;
         }
-        let updated: Vec<rows::SavedTask<'_>> = tasks(Change::Updated).map(Into::into).collect();
+        // Most rows that change have just ended, and need few words.
+        let mut finished = Vec::new();
+        let mut updated: Vec<rows::SavedTask<'_>> = Vec::new();
+        for row in tasks(Change::Updated) {
+            match rows::FinishedTask::of(row) {
+                Some(row) => finished.push(row),
+                None => updated.push(row.into()),
+            }
+        }
+        if !finished.is_empty() {
+            sqlx::query(sql::FINISH_TASKS).bind(rows::json(&finished)).execute(&mut *self.conn).await?;
+        }
         if !updated.is_empty() {
             sqlx::query(sql::SAVE_TASKS).bind(rows::json(&updated)).execute(&mut *self.conn).await?;
         }

@@ -479,6 +479,11 @@ impl Store {
         Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
     }
 
+    pub(crate) async fn is_busy(&self) -> Result<bool, StoreError> {
+        let found: Option<i64> = sqlx::query_scalar(sql::ANY_UNFINISHED).fetch_optional(&self.readers).await?;
+        Ok(found.is_some())
+    }
+
     pub(crate) async fn counts(&self) -> Result<Vec<(RunState, u64)>, StoreError> {
         let found: Vec<(String, i64)> = sqlx::query_as(sql::COUNTS).fetch_all(&self.readers).await?;
         Ok(found

@@ -30,18 +30,12 @@ struct LoadedRun(
     i64,
     i64,
     i64,
-    i64,
     Option<RunId>,
     Option<StepIndex>,
     Option<i32>,
     Option<i64>,
     Option<Arc<str>>,
     Option<String>,
-    Timestamp,
-    Option<Timestamp>,
-    Option<Timestamp>,
-    Option<Timestamp>,
-    Option<Timestamp>,
 );
 
 /// `load_tasks.sql`, `load_steps.sql`.
@@ -74,13 +68,13 @@ pub(super) fn runs(json: &str) -> Result<Vec<RunRow>, StoreError> {
     let rows: Vec<LoadedRun> = parse(json, "runs")?;
     rows.into_iter()
         .map(|r| {
-            let parent = match (r.12, r.13, r.14, r.15) {
+            let parent = match (r.11, r.12, r.13, r.14) {
                 (Some(run), Some(step), Some(item), Some(attempt)) => {
                     Some(Parent { task: TaskKey { run, step, item }, attempt })
                 }
                 _ => None,
             };
-            let failure = r.17.map(|text| parse(&text, "runs.failure")).transpose()?;
+            let failure = r.16.map(|text| parse(&text, "runs.failure")).transpose()?;
             Ok(RunRow {
                 id: r.0,
                 workflow: r.1,
@@ -93,16 +87,13 @@ pub(super) fn runs(json: &str) -> Result<Vec<RunRow>, StoreError> {
                 waiting: r.8,
                 ev_seq: r.9,
                 priority: r.10,
-                depth: r.11,
                 parent,
-                concurrency_key: r.16,
-                output: None,
+                concurrency_key: r.15,
                 failure,
-                created_at: r.18,
-                started_at: r.19,
-                finished_at: r.20,
-                deadline_at: r.21,
-                expires_at: r.22,
+                output: None,
+                finished_at: None,
+                deadline_at: None,
+                expires_at: None,
             })
         })
         .collect()
@@ -242,6 +233,40 @@ impl<'a> From<&'a TaskRow> for NewTask<'a> {
     }
 }
 
+/// `finish_tasks.sql`: a row that has just ended, and never was more than one task.
+#[derive(Serialize)]
+pub(super) struct FinishedTask<'a>(
+    RunId,
+    StepIndex,
+    i32,
+    TaskState,
+    i64,
+    Option<Timestamp>,
+    Option<&'a str>,
+    Option<String>,
+    i64,
+);
+
+impl<'a> FinishedTask<'a> {
+    /// The short form, where it says all there is to say.
+    pub(super) fn of(t: &'a TaskRow) -> Option<Self> {
+        let is_plain = t.state.is_terminal() && t.total == 0 && t.child.is_none() && t.losses == 0 && t.pending == 0;
+        is_plain.then(|| {
+            Self(
+                t.key.run,
+                t.key.step,
+                t.key.item,
+                t.state,
+                t.tries,
+                t.finished_at,
+                t.output.as_deref(),
+                text(t.error.as_ref()),
+                i64::from(t.cached),
+            )
+        })
+    }
+}
+
 /// `save_runs.sql`.
 #[derive(Serialize)]
 pub(super) struct SavedRun<'a>(
@@ -251,12 +276,8 @@ pub(super) struct SavedRun<'a>(
     i64,
     i64,
     i64,
-    i64,
-    i64,
     Option<&'a str>,
     Option<String>,
-    Option<Timestamp>,
-    Option<Timestamp>,
     Option<Timestamp>,
     Option<Timestamp>,
 );
@@ -266,17 +287,13 @@ impl<'a> From<&'a RunRow> for SavedRun<'a> {
         Self(
             r.id,
             r.state,
-            i64::from(r.paused),
-            r.generation,
             r.open,
             r.active,
             r.waiting,
             r.ev_seq,
             r.output.as_deref(),
             text(r.failure.as_ref()),
-            r.started_at,
             r.finished_at,
-            r.deadline_at,
             r.expires_at,
         )
     }
@@ -311,7 +328,7 @@ pub(super) struct InsertedRun<'a>(
 );
 
 impl<'a> InsertedRun<'a> {
-    pub(super) fn new(r: &'a RunRow, new: &'a NewRun, queued: bool) -> Self {
+    pub(super) fn new(r: &'a RunRow, new: &'a NewRun, queued: bool, now: Timestamp) -> Self {
         let parent = r.parent;
         let options = &new.options;
         Self(
@@ -324,7 +341,7 @@ impl<'a> InsertedRun<'a> {
             r.waiting,
             r.ev_seq,
             r.priority,
-            r.depth,
+            options.depth,
             i64::from(options.no_cache),
             parent.map(|p| p.task.run),
             parent.map(|p| p.task.step),
@@ -336,7 +353,7 @@ impl<'a> InsertedRun<'a> {
             options.idempotency_key.as_ref().map(|_| digest(new)),
             (!options.tags.is_empty()).then(|| json(&options.tags)),
             new.inputs.to_string(),
-            r.created_at,
+            now,
             r.deadline_at,
         )
     }

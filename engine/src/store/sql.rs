@@ -17,6 +17,7 @@ files! {
     LOAD_TASKS = "load_tasks";
     LOAD_STEPS = "load_steps";
     SAVE_TASKS = "save_tasks";
+    FINISH_TASKS = "finish_tasks";
     INSERT_TASKS = "insert_tasks";
     SAVE_RUNS = "save_runs";
     INSERT_RUNS = "insert_runs";
@@ -43,7 +44,7 @@ files! {
 
 pub(super) const SPEC: &str = "select spec from workflow_versions where version = $1";
 pub(super) const KNOWN_KEYS: &str = "select json_group_array(json_array(r.idempotency_key, r.id, r.submit_digest)) \
-     from json_each($1) k cross join runs r on r.idempotency_key = k.value and r.idempotency_key is not null";
+     from jsonb_each($1) k cross join runs r on r.idempotency_key = k.value and r.idempotency_key is not null";
 pub(super) const ACTIVE_RUNS: &str = "select count(*) from runs \
      where workflow = $1 and concurrency_key = $2 and concurrency_key is not null \
      and state in ('pending', 'running') and queued = 0";
@@ -51,6 +52,9 @@ pub(super) const NEXT_QUEUED: &str = "select id from runs \
      where workflow = $1 and concurrency_key = $2 and concurrency_key is not null \
      and state in ('pending', 'running') and queued = 1 order by id limit 1";
 pub(super) const SET_QUEUED: &str = "update runs set queued = $2 where id = $1";
+/// What only people's actions change: $4 is a new deadline, where $5 says that there is one to set.
+pub(super) const SAVE_TERMS: &str = "update runs set paused = $2, generation = $3, \
+     deadline_at = case when $5 then $4 else deadline_at end where id = $1";
 pub(super) const RELEASE_RUN: &str =
     "update task_runs set held = held & ~8 where run_id = $1 and held <> 0 and (held & 8) <> 0 returning queue";
 pub(super) const LIVE_CHILDREN: &str = "select child_run from task_runs \
@@ -101,10 +105,17 @@ pub(super) const ARTIFACT_ROWS: &str = "select json_array(step, item, digest, na
      from artifacts where run_id = $1 order by created_at, step, item, ordinal";
 pub(super) const CACHED: &str = "select output, artifacts from step_cache where key = $1";
 pub(super) const NEEDED_DIGESTS: &str =
-    "select distinct a.digest from json_each($1) d cross join artifacts a on a.digest = d.value";
+    "select distinct a.digest from jsonb_each($1) d cross join artifacts a on a.digest = d.value";
 pub(super) const RUN_IDS_LIKE: &str = "select id from runs where id >= $1 and id < $2 order by id limit 3";
 pub(super) const LATEST_RUN: &str = "select id from runs order by id desc limit 1";
 pub(super) const EXPIRED_RUNS: &str =
     "select id from runs where expires_at is not null and expires_at < $1 limit 500";
+pub(super) const ANY_UNFINISHED: &str = "select 1 from runs where state in ('pending', 'running') limit 1";
 pub(super) const COUNTS: &str = "select state, count(*) from runs group by state";
 pub(super) const REFERENCED: &str = "select digest, name, media_type, size_bytes from artifacts";
+
+/// All of the above, for the test that prepares them.
+#[cfg(test)]
+pub(super) const ALL: &[&str] = &[
+    DATA_VERSION, SPEC, KNOWN_KEYS, ACTIVE_RUNS, NEXT_QUEUED, SET_QUEUED, SAVE_TERMS, RELEASE_RUN, LIVE_CHILDREN, PAUSE_TASKS, RESUME_TASKS, PROMOTE_DUE, NEXT_DUE, REGISTER_WORKER, HEARTBEAT, RETIRE_WORKER, LOSE_WORKERS, LATE_RUNS, LIVE_WORKERS, OUTPUTS, INPUTS, RUN_STATE, FAILURE, EVENTS_AFTER, PROGRESS, TASK_ROWS, ATTEMPT_ROWS, LOG_ROWS, ARTIFACT_ROWS, CACHED, NEEDED_DIGESTS, RUN_IDS_LIKE, LATEST_RUN, EXPIRED_RUNS, ANY_UNFINISHED, COUNTS, REFERENCED, LOAD_RUNS, LOAD_TASKS, LOAD_STEPS, SAVE_TASKS, FINISH_TASKS, INSERT_TASKS, SAVE_RUNS, INSERT_RUNS, INSERT_VERSIONS, INSERT_ATTEMPTS, INSERT_EVENTS, INSERT_ARTIFACTS, INSERT_CACHE, INSERT_LOGS, SAVE_PROGRESS, CLAIM, BEGIN_RUNS, CANCEL_ATTEMPTS, CANCEL_TASKS, RELEASE_ITEM, RELEASE_TASK, RESET_ITEMS, OVERDUE_TASKS, LOST_TASKS, RUN_VIEW, LIST_RUNS, CHECK_COUNTERS,
+];

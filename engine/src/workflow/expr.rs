@@ -1,7 +1,7 @@
 //! Expressions: what stands inside `${{ … }}`, in the Common Expression Language (CEL).
 //!
 //! Definitions come from strangers, so everything here is bounded before it is
-//! parsed ([`guard`]) and while it is evaluated (`scope`). Nothing here reads
+//! parsed (`guard`) and while it is evaluated (`cel`). Nothing here reads
 //! a clock, a file or chance: one expression and one scope give one value.
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ pub(crate) use analyse::Mention;
 pub use guard::{MAX_BRACKETS, MAX_EXPRESSION_BYTES, MAX_OPERATORS};
 pub use scope::{Prepared, Scope};
 pub use template::Template;
-pub(crate) use template::{Piece, pieces};
+pub(crate) use template::{Piece, pieces, split};
 
 /// Why an expression cannot be used, or gave no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -277,7 +277,8 @@ pub(crate) fn parse_within(text: &str, work_left: &mut usize) -> Result<Expressi
     let parsed = Expression::parse(text);
     let cost = match &parsed {
         Ok(expression) => expression.work(),
-        Err(_) => text.len().min(MAX_EXPRESSION_BYTES) / 2 + 2,
+        // The parser looks long for a way to go on.
+        Err(_) => text.len().min(MAX_EXPRESSION_BYTES) / 2 + 100,
     };
     match work_left.checked_sub(cost) {
         Some(left) if left > 0 => {

@@ -135,10 +135,10 @@ pub struct PlanError {
 }
 
 impl PlanError {
-    fn of(step: &StepName, message: impl ToString) -> Self {
+    fn of(step: &StepName, message: impl Into<String>) -> Self {
         Self {
             step: Some(step.clone()),
-            message: message.to_string(),
+            message: message.into(),
         }
     }
 }

@@ -18,17 +18,18 @@ use crate::id::WorkflowName;
 mod graph;
 mod inputs;
 mod literal;
+mod policy;
 mod step;
 mod template;
 mod value;
 
-use step::Defaults;
+use policy::Defaults;
 use template::Around;
 
 /// What parsing all expressions of a file may cost, about a token each.
-const MAX_WORK: usize = 15_000;
+const MAX_WORK: usize = 25_000;
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 11] = [
     "name",
     "description",
     "inputs",
@@ -40,8 +41,6 @@ const KEYS: [&str; 12] = [
     "timeout",
     "on_failure",
     "max_parallel",
-    // Anything under it is left alone: a place for anchors and notes.
-    "x",
 ];
 
 pub(super) fn workflow(
@@ -133,7 +132,8 @@ impl Reader<'_> {
         self.report("wrong-type", span, pointer, message, help);
     }
 
-    /// The entries of an object; reports everything else, and keys that are not known.
+    /// The entries of an object; reports everything else, and keys that are not
+    /// known. Keys that begin with `x-` are left alone: a place for anchors and notes.
     fn object<'n>(
         &mut self,
         node: &'n Node,
@@ -148,6 +148,9 @@ impl Reader<'_> {
         };
         for entry in entries {
             let Some(known) = known else { break };
+            if self.is_full() {
+                break;
+            }
             if !known.contains(&entry.key.as_str()) && !entry.key.starts_with("x-") {
                 self.report(
                     "unknown-key",

@@ -17,7 +17,7 @@ pub const MAX_FILE_BYTES: usize = 256 * 1024;
 /// The deepest nesting of lists and objects.
 pub const MAX_DEPTH: usize = 32;
 /// The most values in a file.
-pub const MAX_NODES: usize = 50_000;
+pub const MAX_NODES: usize = 30_000;
 
 /// A definition file: what it is called, and what it says.
 ///

@@ -1,8 +1,7 @@
 -- The runs a batch of decisions is about, as one JSON value.
 select json_group_array(json_array(
     r.id, r.workflow, r.version, r.state, r.paused, r.generation, r.open, r.active, r.waiting,
-    r.ev_seq, r.priority, r.depth, r.parent_run, r.parent_step, r.parent_item, r.parent_attempt,
-    r.concurrency_key, r.failure, r.created_at, r.started_at, r.finished_at, r.deadline_at,
-    r.expires_at
+    r.ev_seq, r.priority, r.parent_run, r.parent_step, r.parent_item, r.parent_attempt,
+    r.concurrency_key, r.failure
 ))
-from json_each($1) k cross join runs r on r.id = k.value
+from jsonb_each($1) k cross join runs r on r.id = k.value

@@ -2,6 +2,6 @@
 update task_runs set progress = j.progress
 from (
     select value ->> 0 as run_id, value ->> 1 as step, value ->> 2 as item, value ->> 3 as token, value ->> 4 as progress
-    from json_each($1)
+    from jsonb_each($1)
 ) j
 where task_runs.run_id = j.run_id and task_runs.step = j.step and task_runs.item = j.item and task_runs.token = j.token

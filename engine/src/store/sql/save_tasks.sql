@@ -13,6 +13,6 @@ from (
         value ->> 14 as open, value ->> 15 as failed, value ->> 16 as waiting,
         value ->> 17 as child_run, value ->> 18 as output, value ->> 19 as error,
         value ->> 20 as cached
-    from json_each($1)
+    from jsonb_each($1)
 ) j
 where task_runs.run_id = j.run_id and task_runs.step = j.step and task_runs.item = j.item

@@ -88,7 +88,10 @@ fn syntax_error(text: &str, errors: &ParseErrors) -> ExprError {
         .replace("'<EOF>'", "the end")
         .replace("<EOF>", "the end of the expression")
         .replace('\'', "`");
-    let message = if message == "mismatched input `the end`" || message.ends_with("input the end") {
+    let unfinished = offset >= text.trim_end().len()
+        || message.starts_with("Incomplete")
+        || message == "mismatched input `the end`";
+    let message = if unfinished {
         "the expression is not finished".to_owned()
     } else {
         message
@@ -141,10 +144,10 @@ impl<'a> Walk<'a> {
             .offset_for(node.id)
             .and_then(|(start, _)| usize::try_from(start).ok())
             .unwrap_or(0);
-        self.text
-            .char_indices()
-            .nth(start)
-            .map_or(self.text.len(), |(at, _)| at)
+        // Bytes, unlike the columns of syntax errors.
+        (start.min(self.text.len())..=self.text.len())
+            .find(|&at| self.text.is_char_boundary(at))
+            .unwrap_or(0)
     }
 
     fn mention(

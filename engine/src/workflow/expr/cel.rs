@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use ::cel::common::types::{
-    CelBool, CelBytes, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt,
-    LIST_TYPE, STRING_TYPE,
+    CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt, LIST_TYPE,
+    STRING_TYPE,
 };
 use ::cel::common::value::{CowVal, Val};
 use ::cel::context::VariableResolver;
@@ -62,6 +62,10 @@ fn range(n: &CelInt) -> Result<CelList<'static>, ExecutionError> {
 }
 
 /// The texts of a list as one, with `separator` between them.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that CEL calls functions in"
+)]
 fn join<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let wrong = || ExecutionError::function_error("join", "expected a list of texts and a text");
     let [list, separator] = args.as_slice() else {
@@ -138,7 +142,9 @@ pub(super) fn evaluate(program: &IdedExpr, scope: &Scope) -> Result<Value, ExprE
     };
     let mut context = Context::with_env(Arc::clone(environment()));
     context.set_variable_resolver(&meter);
-    let result = CelValue::resolve_val(program, &context);
+    // Not `resolve_val`: that is compiled into our crate, and in a build without
+    // optimisation each level of a tree would take 65 kB of stack.
+    let result = CelValue::resolve(program, &context);
     if meter.exhausted.load(Ordering::Relaxed) {
         return Err(
             ExprError::new("it reads more than an expression may").help(
@@ -146,14 +152,14 @@ pub(super) fn evaluate(program: &IdedExpr, scope: &Scope) -> Result<Value, ExprE
             ),
         );
     }
-    to_json(result.map_err(explain)?.as_ref())
+    to_json(&result.map_err(explain)?)
 }
 
 /// What a person calls a CEL type.
 fn type_word(name: &str) -> &str {
     match name {
         "int" | "uint" => "an integer",
-        "double" => "a number",
+        "double" | "float" => "a number",
         "string" => "text",
         "bool" => "a boolean",
         "list" => "a list",
@@ -170,7 +176,43 @@ fn operator_word(name: &str) -> String {
         "_[_]" => "[…]".to_owned(),
         "@in" => "in".to_owned(),
         "add" => "+".to_owned(),
+        "sub" => "-".to_owned(),
+        "mul" => "*".to_owned(),
+        "div" => "/".to_owned(),
+        "rem" => "%".to_owned(),
         other => other.trim_matches('_').replace("_?_:_", "? :"),
+    }
+}
+
+/// An operator or function, and types it has no meaning for.
+fn does_not_work(function: &str, types: &[&str]) -> ExprError {
+    let has = |names: &[&str]| types.iter().any(|t| names.contains(t));
+    let null = "a step that was skipped or failed is null; test with `!= null` first";
+    if matches!(function, "_._" | "_[_]") {
+        let what = types.first().map_or("this", |t| type_word(t));
+        let error = ExprError::new(format!("{what} has no fields or elements to take"));
+        return if has(&["null_type", "null"]) {
+            error.help(null)
+        } else {
+            error
+        };
+    }
+    let words: Vec<&str> = types.iter().map(|t| type_word(t)).collect();
+    let error = ExprError::new(format!(
+        "`{}` does not work on {}",
+        operator_word(function),
+        words.join(" and "),
+    ));
+    if has(&["double", "float"]) && has(&["int", "uint"]) {
+        error.help(
+            "integers and numbers do not mix: convert one, as in `double(inputs.count) * 1.5` or `int(x)`",
+        )
+    } else if has(&["null_type", "null"]) {
+        error.help(null)
+    } else if has(&["string"]) {
+        error.help("convert with `string(x)`, `int(x)` or `double(x)`")
+    } else {
+        error
     }
 }
 
@@ -183,22 +225,8 @@ fn explain(error: ExecutionError) -> ExprError {
         }
         ExecutionError::NoSuchOverload(overload) => {
             let types = overload.argument_types();
-            let words: Vec<&str> = types.iter().map(|t| type_word(t)).collect();
-            let error = ExprError::new(format!(
-                "`{}` does not work on {}",
-                operator_word(overload.function()),
-                words.join(" and "),
-            ));
-            let has = |name: &str| types.iter().any(|t| t == name);
-            if has("double") && (has("int") || has("uint")) {
-                error.help("integers and numbers do not mix: convert one, as in `double(inputs.count) * 1.5` or `int(x)`")
-            } else if has("string") {
-                error.help("convert with `string(x)`, `int(x)` or `double(x)`")
-            } else if has("null_type") {
-                error.help("a step that was skipped or failed is null; test with `!= null` first")
-            } else {
-                error
-            }
+            let types: Vec<&str> = types.iter().map(String::as_str).collect();
+            does_not_work(overload.function(), &types)
         }
         ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {
             ExprError::new("it divides by zero")
@@ -224,17 +252,7 @@ fn explain(error: ExecutionError) -> ExprError {
         )),
         ExecutionError::UnsupportedBinaryOperator(operator, a, b) => {
             let (a, b) = (a.type_of().to_string(), b.type_of().to_string());
-            let error = ExprError::new(format!(
-                "`{}` does not work on {} and {}",
-                operator_word(operator),
-                type_word(&a),
-                type_word(&b)
-            ));
-            if a == "string" || b == "string" {
-                error.help("convert with `string(x)`, `int(x)` or `double(x)`")
-            } else {
-                error
-            }
+            does_not_work(operator, &[&a, &b])
         }
         ExecutionError::UnexpectedType { got, want } => ExprError::new(format!(
             "expected {}, got {}",
@@ -260,60 +278,42 @@ fn explain(error: ExecutionError) -> ExprError {
 }
 
 /// A CEL value as JSON. CEL maps have no order, so keys are sorted.
-fn to_json(value: &dyn Val) -> Result<Value, ExprError> {
-    if let Some(text) = value.downcast_ref::<CelString>() {
-        Ok(Value::String(text.inner().to_owned()))
-    } else if let Some(int) = value.downcast_ref::<CelInt>() {
-        Ok((*int.inner()).into())
-    } else if let Some(uint) = value.downcast_ref::<CelUInt>() {
-        Ok((*uint.inner()).into())
-    } else if let Some(double) = value.downcast_ref::<CelDouble>() {
-        serde_json::Number::from_f64(*double.inner())
-            .map(Value::Number)
-            .ok_or_else(|| {
-                ExprError::new(format!(
-                    "the result is {}, which JSON cannot hold",
-                    double.inner()
-                ))
-                .help("test the divisor first")
-            })
-    } else if let Some(boolean) = value.downcast_ref::<CelBool>() {
-        Ok(Value::Bool(*boolean.inner()))
-    } else if value.downcast_ref::<CelNull>().is_some() {
-        Ok(Value::Null)
-    } else if let Some(list) = value.downcast_ref::<CelList>() {
-        list.inner()
+fn to_json(value: &CelValue) -> Result<Value, ExprError> {
+    match value {
+        CelValue::Null => Ok(Value::Null),
+        CelValue::Bool(boolean) => Ok(Value::Bool(*boolean)),
+        CelValue::Int(int) => Ok((*int).into()),
+        CelValue::UInt(uint) => Ok((*uint).into()),
+        CelValue::Float(float) => match serde_json::Number::from_f64(*float) {
+            Some(number) => Ok(Value::Number(number)),
+            None => Err(
+                ExprError::new(format!("the result is {float}, which JSON cannot hold"))
+                    .help("test the divisor first"),
+            ),
+        },
+        CelValue::String(text) => Ok(Value::String(text.to_string())),
+        CelValue::List(list) => list
             .iter()
-            .map(|element| to_json(element.as_ref()))
+            .map(to_json)
             .collect::<Result<Vec<_>, _>>()
-            .map(Value::Array)
-    } else if let Some(map) = value.downcast_ref::<CelMap>() {
-        let mut fields = map
-            .inner()
-            .iter()
-            .map(|(key, value)| Ok((key_text(key), to_json(value.as_ref())?)))
-            .collect::<Result<Vec<_>, ExprError>>()?;
-        fields.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(Value::Object(fields.into_iter().collect()))
-    } else if value.downcast_ref::<CelBytes>().is_some() {
-        Err(
+            .map(Value::Array),
+        CelValue::Map(map) => {
+            let mut fields = map
+                .map
+                .iter()
+                .map(|(key, value)| Ok((key.to_string(), to_json(value)?)))
+                .collect::<Result<Vec<_>, ExprError>>()?;
+            fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+            Ok(Value::Object(fields.into_iter().collect()))
+        }
+        CelValue::Bytes(_) => Err(
             ExprError::new("the result is bytes, which JSON cannot hold")
                 .help("convert with `string(x)`"),
+        ),
+        CelValue::Function(..) | CelValue::Opaque(_) | CelValue::Struct(_) => Err(ExprError::new(
+            "the result is a type, which JSON cannot hold",
         )
-    } else {
-        Err(ExprError::new(format!(
-            "the result is {}, which JSON cannot hold",
-            type_word(value.get_type().name())
-        )))
-    }
-}
-
-fn key_text(key: &CelMapKey<'_>) -> String {
-    match key {
-        CelMapKey::String(text) => text.inner().to_owned(),
-        CelMapKey::Int(int) => int.inner().to_string(),
-        CelMapKey::UInt(uint) => uint.inner().to_string(),
-        CelMapKey::Bool(boolean) => boolean.inner().to_string(),
+        .help("compare it, as in `type(x) == int`")),
     }
 }
 

@@ -10,8 +10,9 @@ use super::ExprError;
 pub const MAX_EXPRESSION_BYTES: usize = 2_048;
 /// The deepest nesting of `(`, `[` and `{`.
 pub const MAX_BRACKETS: usize = 16;
-/// The most operators and selectors (`+`, `.`, `?`, …) in one expression.
-pub const MAX_OPERATORS: usize = 200;
+/// The most operators, selectors and brackets (`+`, `.`, `[`, …) in one expression:
+/// each may cost 5 kB of stack where it is evaluated.
+pub const MAX_OPERATORS: usize = 128;
 
 /// One word of an expression, and where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,16 @@ pub(super) fn check(text: &str) -> Result<Vec<Token>, ExprError> {
     let mut at = 0;
     while let Some(token) = next(text, at)? {
         let word = &text[token.start..token.end];
+        if matches!(token.kind, TokenKind::Open | TokenKind::Operator) {
+            operators += 1;
+            if operators > MAX_OPERATORS {
+                return Err(ExprError::new(format!(
+                    "more than {MAX_OPERATORS} operators and brackets"
+                ))
+                .at(token.start, token.end - token.start)
+                .help("split the expression over two steps"));
+            }
+        }
         match token.kind {
             TokenKind::Open => {
                 open.push((word.chars().next().unwrap_or('('), token.start));
@@ -79,14 +90,6 @@ pub(super) fn check(text: &str) -> Result<Vec<Token>, ExprError> {
                 }
             }
             TokenKind::Operator => {
-                operators += 1;
-                if operators > MAX_OPERATORS {
-                    return Err(ExprError::new(format!(
-                        "more than {MAX_OPERATORS} operators and selectors"
-                    ))
-                    .at(token.start, token.end - token.start)
-                    .help("split the expression over two steps"));
-                }
                 if word == "/" && text[token.end..].starts_with('/') {
                     return Err(ExprError::new("an expression holds no comments")
                         .at(token.start, 2)

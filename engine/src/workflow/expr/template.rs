@@ -140,7 +140,7 @@ impl Template {
                     match piece {
                         Piece::Plain(plain) => text.push_str(plain),
                         Piece::Expression { expression, .. } => {
-                            print(expression, scope, &mut text)?
+                            print(expression, scope, &mut text)?;
                         }
                     }
                 }
@@ -184,9 +184,20 @@ fn print(expression: &Expression, scope: &Scope, text: &mut String) -> Result<()
     Ok(())
 }
 
-/// Splits a text at its expressions; `work_left` as in [`super::parse_within`].
+/// Splits a text at its expressions, or says what is wrong with the first bad one.
 pub(crate) fn pieces(text: &str, work_left: &mut usize) -> Result<Vec<Piece>, ExprError> {
+    let (pieces, errors) = split(text, work_left);
+    match errors.into_iter().next() {
+        None => Ok(pieces),
+        Some(error) => Err(error),
+    }
+}
+
+/// Splits a text at its expressions, passing over the bad ones; `work_left` as
+/// in [`super::parse_within`].
+pub(crate) fn split(text: &str, work_left: &mut usize) -> (Vec<Piece>, Vec<ExprError>) {
     let mut pieces = Vec::new();
+    let mut errors = Vec::new();
     let mut plain = String::new();
     let mut at = 0;
     while let Some(found) = text[at..].find("${{") {
@@ -198,44 +209,53 @@ pub(crate) fn pieces(text: &str, work_left: &mut usize) -> Result<Vec<Piece>, Ex
             at = start + 3;
             continue;
         }
-        refuse_lookalikes(text, at, start)?;
+        errors.extend(lookalike(text, at, start));
         plain.push_str(&text[at..start]);
         let inside = start + 3;
         let Some(length) = guard::closing(&text[inside..]) else {
-            return Err(ExprError::new("`${{` is never closed")
-                .at(start, 3)
-                .help("close it with `}}`, or write `$${{` if it is meant as text"));
+            errors.push(
+                ExprError::new("`${{` is never closed")
+                    .at(start, 3)
+                    .help("close it with `}}`, or write `$${{` if it is meant as text"),
+            );
+            return (pieces, errors);
         };
-        let inner = &text[inside..inside + length];
-        let expression = super::parse_within(inner, work_left).map_err(|error| {
-            let (offset, length) = match error.length {
-                // No place inside: the whole expression is meant.
-                0 if error.offset == 0 => (start, length + 5),
-                length => (inside + error.offset, length),
-            };
-            error.at(offset, length)
-        })?;
-        if !plain.is_empty() {
-            pieces.push(Piece::Plain(std::mem::take(&mut plain)));
+        match super::parse_within(&text[inside..inside + length], work_left) {
+            Ok(expression) => {
+                if !plain.is_empty() {
+                    pieces.push(Piece::Plain(std::mem::take(&mut plain)));
+                }
+                pieces.push(Piece::Expression {
+                    expression,
+                    offset: inside,
+                });
+            }
+            Err(error) => {
+                let (offset, length) = match error.length {
+                    // No place inside: the whole expression is meant.
+                    0 if error.offset == 0 => (start, length + 5),
+                    length => (inside + error.offset, length),
+                };
+                errors.push(error.at(offset, length));
+                if *work_left == 0 {
+                    return (pieces, errors);
+                }
+            }
         }
-        pieces.push(Piece::Expression {
-            expression,
-            offset: inside,
-        });
         at = inside + length + 2;
     }
-    refuse_lookalikes(text, at, text.len())?;
+    errors.extend(lookalike(text, at, text.len()));
     plain.push_str(&text[at..]);
     if !plain.is_empty() {
         pieces.push(Piece::Plain(plain));
     }
-    Ok(pieces)
+    (pieces, errors)
 }
 
 /// `{{ inputs.x }}`, `${inputs.x}` and `$inputs.x` are meant as expressions, yet
 /// would be sent as text. Only with a root of ours inside: prompts and chat
 /// templates have braces of their own.
-fn refuse_lookalikes(text: &str, from: usize, to: usize) -> Result<(), ExprError> {
+fn lookalike(text: &str, from: usize, to: usize) -> Option<ExprError> {
     let part = &text[from..to];
     for opening in ["{{", "${", "$"] {
         let mut at = 0;
@@ -262,12 +282,14 @@ fn refuse_lookalikes(text: &str, from: usize, to: usize) -> Result<(), ExprError
                 .unwrap_or(rest.len());
             let path = rest[..path_length].trim_end_matches('.');
             let skipped = part[inside..].len() - rest.len();
-            return Err(ExprError::new(format!(
-                "`{opening}{path}` is plain text, not an expression"
-            ))
-            .at(from + start, opening.len() + skipped + path.len())
-            .help(format!("write `${{{{ {path} }}}}`")));
+            return Some(
+                ExprError::new(format!(
+                    "`{opening}{path}` is plain text, not an expression"
+                ))
+                .at(from + start, opening.len() + skipped + path.len())
+                .help(format!("write `${{{{ {path} }}}}`")),
+            );
         }
     }
-    Ok(())
+    None
 }

@@ -24,10 +24,7 @@ pub(crate) fn validator(schema: &Value) -> Result<Validator, String> {
         )
         .should_validate_formats(true)
         .build(schema)
-        .map_err(|error| {
-            let text = error.masked().to_string();
-            text.chars().take(300).collect()
-        })
+        .map_err(|error| describe(&error).0)
 }
 
 /// What is wrong, and what would be right.
@@ -69,6 +66,9 @@ pub(crate) fn describe(error: &ValidationError<'_>) -> (String, Option<String>) 
                 })
                 .collect();
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            if words.is_empty() {
+                return plain("nothing is allowed here: `enum` is empty".to_owned());
+            }
             let got = match error.instance().as_ref() {
                 Value::String(text) if text.chars().count() <= 40 => format!("`{text}`"),
                 _ => got.to_owned(),
@@ -118,6 +118,10 @@ pub(crate) fn describe(error: &ValidationError<'_>) -> (String, Option<String>) 
         ValidationErrorKind::Pattern { pattern } => {
             plain(format!("the text does not match the pattern `{pattern}`"))
         }
+        ValidationErrorKind::Format { format } if format == "regex" => (
+            "this is no regular expression".to_owned(),
+            Some("patterns have no look-around and no back-references".to_owned()),
+        ),
         ValidationErrorKind::Format { format } => {
             plain(format!("expected text of format `{format}`"))
         }

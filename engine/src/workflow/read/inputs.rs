@@ -180,8 +180,9 @@ impl Reader<'_> {
             Ok(validator) => validator,
             Err(problem) => {
                 let span = entry.value.get("pattern").map_or(entry.key_span, place);
-                let message = format!("this schema cannot be used: {problem}");
-                let help = "patterns have no look-around, and are short".to_owned();
+                let message = format!("the schema cannot be used: {problem}");
+                let help =
+                    "patterns have no look-around and no back-references, and are short".to_owned();
                 self.report("bad-schema", span, at, message, help);
                 return None;
             }

@@ -62,14 +62,10 @@ impl Reader<'_> {
             };
             match error.kind() {
                 ValidationErrorKind::AdditionalProperties { unexpected } => {
+                    let known = properties(&schema, error.schema_path().as_str());
                     for name in unexpected {
-                        let known = properties(&schema);
                         let span = found.get(name).map_or(span, |entry| entry.key_span);
-                        let help = if path.is_empty() {
-                            suggest::help(name, known.iter().copied())
-                        } else {
-                            None
-                        };
+                        let help = suggest::help(name, known.iter().copied());
                         let message = format!("{whose} takes no `{name}`");
                         self.report("unknown-field", span, &pointer(&here, name), message, help);
                     }
@@ -81,7 +77,11 @@ impl Reader<'_> {
                     } else {
                         format!("`{}` needs `{name}`", path.trim_start_matches('/'))
                     };
-                    let help = format!("add `{name}:` under `with:`");
+                    let help = if path.is_empty() {
+                        format!("add `{name}:` under `with:`")
+                    } else {
+                        format!("add `{name}:` to it")
+                    };
                     self.report("missing-field", span, &here, message, help);
                 }
                 _ => {
@@ -131,9 +131,12 @@ impl Reader<'_> {
     }
 }
 
-fn properties(schema: &Value) -> Vec<&str> {
+/// What the object allows in which the keyword at `path` complained.
+fn properties<'s>(schema: &'s Value, path: &str) -> Vec<&'s str> {
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
     schema
-        .get("properties")
+        .pointer(parent)
+        .and_then(|schema| schema.get("properties"))
         .and_then(Value::as_object)
         .map(|known| known.keys().map(String::as_str).collect())
         .unwrap_or_default()

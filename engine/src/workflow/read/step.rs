@@ -1,20 +1,16 @@
-//! One step, and the defaults it inherits.
+//! One step: what it runs, with what, and after whom.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::policy::Defaults;
 use super::template::Around;
 use super::{Edge, Reader, place};
-use crate::id::{QueueName, StepName, TaskName, WorkflowName};
-use crate::retry::{Backoff, RetryPolicy};
+use crate::id::{StepName, TaskName, WorkflowName};
 use crate::workflow::diagnostic::Span;
 use crate::workflow::source::{Data, Entry, Node, pointer};
 use crate::workflow::{FailMode, OnFailure, RESERVED_STEP_NAMES, Step, StepAction, suggest};
-
-/// The longest an attempt may take when nobody says otherwise.
-const DEFAULT_TIMEOUT_MS: u64 = 10 * 60 * 1_000;
-const DEFAULT_QUEUE: &str = "default";
 
 const KEYS: [&str; 17] = [
     "task",
@@ -44,236 +40,32 @@ const NOT_ON_FAILURE: [&str; 6] = [
     "fail",
     "on_failure",
 ];
-const DEFAULTS_KEYS: [&str; 6] = [
-    "timeout",
-    "soft_timeout",
-    "retry",
-    "queue",
-    "priority",
-    "cache",
-];
-const RETRY_KEYS: [&str; 6] = ["attempts", "backoff", "delay", "max_delay", "jitter", "on"];
-
 const ON_FAILURE: [(&str, OnFailure); 3] = [
     ("fail", OnFailure::Fail),
     ("continue", OnFailure::Continue),
     ("skip", OnFailure::Skip),
 ];
 const FAIL: [(&str, FailMode); 2] = [("fast", FailMode::Fast), ("tolerate", FailMode::Tolerate)];
-const BACKOFF: [(&str, Backoff); 3] = [
-    ("fixed", Backoff::Fixed),
-    ("linear", Backoff::Linear),
-    ("exponential", Backoff::Exponential),
-];
-
-/// What every step inherits unless it says otherwise.
-#[derive(Debug, Clone)]
-pub(super) struct Defaults {
-    timeout_ms: u64,
-    soft_timeout_ms: Option<u64>,
-    retry: RetryPolicy,
-    queue: QueueName,
-    priority: i32,
-    cache: bool,
-}
-
-impl Default for Defaults {
-    fn default() -> Self {
-        Self {
-            timeout_ms: DEFAULT_TIMEOUT_MS,
-            soft_timeout_ms: None,
-            retry: RetryPolicy::default(),
-            queue: QueueName::new(DEFAULT_QUEUE).expect("`default` is a queue name"),
-            priority: 0,
-            cache: false,
-        }
-    }
+/// Whether a text is one expression and nothing else.
+fn is_whole(text: &str) -> bool {
+    text.starts_with("${{") && text.ends_with("}}") && text.matches("${{").count() == 1
 }
 
 impl Reader<'_> {
-    pub(super) fn defaults(&mut self, entry: &Entry) -> Defaults {
-        let at = "/defaults";
-        let known = self.object(
-            &entry.value,
-            place(entry),
-            at,
-            "`defaults`",
-            Some(&DEFAULTS_KEYS),
-        );
-        match known {
-            Some(_) => self.policies(&entry.value, at, &Defaults::default()),
-            None => Defaults::default(),
-        }
-    }
-
-    /// The keys that `defaults` and a step share.
-    fn policies(&mut self, node: &Node, at: &str, inherited: &Defaults) -> Defaults {
-        let timeout_ms = self.duration_of(node, at, "timeout");
-        let soft_timeout_ms = self.duration_of(node, at, "soft_timeout");
-        let policies = Defaults {
-            timeout_ms: timeout_ms.unwrap_or(inherited.timeout_ms),
-            soft_timeout_ms: soft_timeout_ms.or(inherited.soft_timeout_ms),
-            retry: match node.get("retry") {
-                Some(entry) => self.retry(entry, &pointer(at, "retry"), &inherited.retry),
-                None => inherited.retry.clone(),
-            },
-            queue: self
-                .queue(node, at)
-                .unwrap_or_else(|| inherited.queue.clone()),
-            priority: node
-                .get("priority")
-                .and_then(|entry| self.integer(entry, &pointer(at, "priority"), -1_000, 1_000))
-                .and_then(|priority| i32::try_from(priority).ok())
-                .unwrap_or(inherited.priority),
-            cache: self
-                .boolean_of(node, at, "cache")
-                .unwrap_or(inherited.cache),
-        };
-        if let Some(soft_ms) = policies.soft_timeout_ms
-            && soft_ms >= policies.timeout_ms
-            && let Some((key, entry)) = ["soft_timeout", "timeout"]
-                .into_iter()
-                .find_map(|key| Some((key, node.get(key)?)))
-        {
-            let show = |ms| humantime::format_duration(std::time::Duration::from_millis(ms));
-            self.report(
-                "bad-timeout",
-                place(entry),
-                &pointer(at, key),
-                format!(
-                    "`soft_timeout` ({}) must be shorter than `timeout` ({})",
-                    show(soft_ms),
-                    show(policies.timeout_ms)
-                ),
-                "the soft one asks the task to finish, the other stops it".to_owned(),
-            );
-        }
-        policies
-    }
-
-    fn queue(&mut self, node: &Node, at: &str) -> Option<QueueName> {
-        let entry = node.get("queue")?;
-        let at = pointer(at, "queue");
-        let name = self.text(entry, &at)?;
-        match QueueName::new(name) {
-            Ok(queue) => Some(queue),
-            Err(error) => {
-                let message = format!("`{name}` is no queue name");
-                let help = format!("expected {}", error.rule);
-                self.report("bad-name", place(entry), &at, message, help);
-                None
-            }
-        }
-    }
-
-    fn retry(&mut self, entry: &Entry, at: &str, inherited: &RetryPolicy) -> RetryPolicy {
-        let mut retry = inherited.clone();
-        match &entry.value.data {
-            Data::Number(_) => {
-                if let Some(attempts) = self.integer(entry, at, 1, 1_000) {
-                    retry.attempts = u32::try_from(attempts).unwrap_or(1);
-                }
-                return retry;
-            }
-            Data::Map(_) => {}
-            _ => {
-                let help = "write `retry: 3` or `retry: { attempts: 3, delay: 10s }`";
-                self.wrong_type(
-                    place(entry),
-                    at,
-                    "an integer or an object",
-                    &entry.value,
-                    help,
-                );
-                return retry;
-            }
-        }
-        let node = &entry.value;
-        self.object(node, place(entry), at, "`retry`", Some(&RETRY_KEYS));
-        if let Some(entry) = node.get("attempts")
-            && let Some(attempts) = self.integer(entry, &pointer(at, "attempts"), 1, 1_000)
-        {
-            retry.attempts = u32::try_from(attempts).unwrap_or(1);
-        }
-        if let Some(entry) = node.get("backoff")
-            && let Some(backoff) = self.choice(entry, &pointer(at, "backoff"), &BACKOFF)
-        {
-            retry.backoff = backoff;
-        }
-        if let Some(entry) = node.get("delay")
-            && let Some(delay_ms) = self.duration(entry, &pointer(at, "delay"))
-        {
-            retry.delay_ms = delay_ms;
-            // A longer first wait than the longest wait is meant, not wrong.
-            if node.get("max_delay").is_none() {
-                retry.max_delay_ms = retry.max_delay_ms.max(delay_ms);
-            }
-        }
-        if let Some(entry) = node.get("max_delay")
-            && let Some(max_delay_ms) = self.duration(entry, &pointer(at, "max_delay"))
-        {
-            retry.max_delay_ms = max_delay_ms;
-            if max_delay_ms < retry.delay_ms {
-                self.report(
-                    "bad-value",
-                    place(entry),
-                    &pointer(at, "max_delay"),
-                    "`max_delay` is shorter than `delay`",
-                    "the wait grows from `delay` up to `max_delay`".to_owned(),
-                );
-            }
-        }
-        if let Some(jitter) = self.boolean_of(node, at, "jitter") {
-            retry.jitter = jitter;
-        }
-        if let Some(entry) = node.get("on") {
-            retry.on = self.words(
-                entry,
-                &pointer(at, "on"),
-                "error classes, as in `[network]`",
-            );
-        }
-        retry
-    }
-
-    /// A list of texts, or a single one.
-    fn words(&mut self, entry: &Entry, at: &str, help: &str) -> Vec<String> {
-        match &entry.value.data {
-            Data::Text(one) => vec![one.clone()],
-            Data::List(list) => list
-                .iter()
-                .enumerate()
-                .filter_map(|(i, node)| match &node.data {
-                    Data::Text(text) => Some(text.clone()),
-                    _ => {
-                        let at = pointer(at, &i.to_string());
-                        self.report(
-                            "wrong-type",
-                            if node.span.len == 0 {
-                                entry.key_span
-                            } else {
-                                node.span
-                            },
-                            &at,
-                            format!("expected text, got {}", node.kind()),
-                            format!("expected a list of {help}"),
-                        );
-                        None
-                    }
-                })
-                .collect(),
-            _ => {
-                let help = format!("expected a list of {help}");
-                self.wrong_type(place(entry), at, "a list", &entry.value, &help);
-                Vec::new()
-            }
-        }
-    }
-
     /// One entry of `steps`.
     pub(super) fn step(&mut self, entry: &Entry, defaults: &Defaults) -> Option<Step> {
         let at = pointer("/steps", &entry.key);
         let name = self.step_name(entry, &at);
+        if let Data::Text(task) = &entry.value.data {
+            self.report(
+                "wrong-type",
+                place(entry),
+                &at,
+                format!("step `{}` must be an object, got text", entry.key),
+                format!("write `{}: {{ task: {task} }}`", entry.key),
+            );
+            return None;
+        }
         let what = format!("step `{}`", entry.key);
         self.object(&entry.value, entry.key_span, &at, &what, Some(&KEYS))?;
         self.body(entry, &at, name, defaults, false)
@@ -366,9 +158,13 @@ impl Reader<'_> {
             Some(with) if !with.value.is_null() => {
                 let at = pointer(at, "with");
                 match &with.value.data {
-                    Data::Map(_) | Data::Text(_) => self.template(&with.value, &at, &inside),
+                    Data::Map(_) => self.template(&with.value, &at, &inside),
+                    // An expression that gives the whole object.
+                    Data::Text(text) if is_whole(text) => self.template(&with.value, &at, &inside),
                     _ => {
-                        self.wrong_type(place(with), &at, "an object", &with.value, "");
+                        let help =
+                            "name what the task takes, as in `with: { prompt: \"a house\" }`";
+                        self.wrong_type(place(with), &at, "an object", &with.value, help);
                         Value::Object(Map::new())
                     }
                 }
@@ -521,12 +317,13 @@ impl Reader<'_> {
         };
         let names = self.words(entry, &at, "step names, as in `[refine]`");
         let mut needs = Vec::new();
+        let mut seen = BTreeSet::new();
         for (i, name) in names.iter().enumerate() {
             let span = places.get(i).copied().unwrap_or(entry.key_span);
             let at = pointer(&at, &i.to_string());
             self.step_reference(name, span, &at, Some(&step.key));
             if let Ok(name) = StepName::new(name)
-                && !needs.contains(&name)
+                && seen.insert(name.clone())
             {
                 needs.push(name);
             }

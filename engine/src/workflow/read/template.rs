@@ -27,6 +27,75 @@ pub(super) struct Around {
     pub(super) no_steps: Option<&'static str>,
 }
 
+/// Where the lines of a text stand in the file: decoded, a text has lost its
+/// quotes, escapes and indentation.
+struct Lines {
+    /// The text's own span, for what cannot be found in it.
+    whole: Span,
+    /// Start of a line in the text, and in the file; ascending in both.
+    starts: Vec<(usize, usize)>,
+}
+
+impl Lines {
+    /// Lines that may be missing (folded, or with escapes) before the search is given up.
+    const MAX_MISSING: usize = 8;
+
+    fn new(node: &Node, text: &str, file: &str) -> Self {
+        let whole = node.span;
+        let raw = whole.of(file);
+        let mut starts = Vec::new();
+        if let Some(at) = raw.find(text) {
+            starts.push((0, whole.start + at));
+            return Self { whole, starts };
+        }
+        let mut from = 0;
+        let mut missing = 0;
+        let mut start = 0;
+        for line in text.split_inclusive('\n') {
+            let trimmed = line.trim();
+            if !trimmed.is_empty() && missing < Self::MAX_MISSING {
+                let indent = line.len() - line.trim_start().len();
+                match raw[from..].find(trimmed) {
+                    Some(at) => {
+                        starts.push((start + indent, whole.start + from + at));
+                        from += at + trimmed.len();
+                    }
+                    None => missing += 1,
+                }
+            }
+            start += line.len();
+        }
+        if starts.is_empty() {
+            // One long line with an escape in it: the expressions themselves are verbatim.
+            let mut from = 0;
+            for (at, _) in text.match_indices("${{") {
+                let Some(found) = raw[from..].find("${{") else {
+                    break;
+                };
+                starts.push((at, whole.start + from + found));
+                from += found + 3;
+            }
+        }
+        Self { whole, starts }
+    }
+
+    fn span(&self, offset: usize, length: usize) -> Span {
+        let after = self.starts.partition_point(|(start, _)| *start <= offset);
+        match after.checked_sub(1).and_then(|i| self.starts.get(i)) {
+            Some((start, place)) => {
+                let place = place + (offset - start);
+                let end = self.whole.start + self.whole.len;
+                if place <= end {
+                    Span::new(place, length.min(end - place))
+                } else {
+                    self.whole
+                }
+            }
+            None => self.whole,
+        }
+    }
+}
+
 impl Reader<'_> {
     /// Checks all expressions of a value; the value itself is the template.
     pub(super) fn template(&mut self, node: &Node, at: &str, around: &Around) -> Value {
@@ -65,18 +134,21 @@ impl Reader<'_> {
         if self.is_full() || self.work_left == 0 || !text.contains(['$', '{']) {
             return;
         }
-        match expr::pieces(text, &mut self.work_left) {
-            Ok(pieces) => {
-                for (expression, offset) in pieces.iter().filter_map(expr::Piece::expression) {
-                    self.mentions(expression, offset, node, text, at, around);
-                }
+        let (pieces, errors) = expr::split(text, &mut self.work_left);
+        let lines = Lines::new(node, text, &self.text.text);
+        for (expression, offset) in pieces.iter().filter_map(expr::Piece::expression) {
+            self.mentions(expression, offset, &lines, at, around);
+        }
+        for error in errors {
+            if self.is_full() {
+                return;
             }
-            Err(error) => self.bad_expression(&error, node, text, at),
+            self.bad_expression(&error, &lines, at);
         }
     }
 
-    fn bad_expression(&mut self, error: &ExprError, node: &Node, text: &str, at: &str) {
-        let span = self.inside(node, text, error.offset, error.length);
+    fn bad_expression(&mut self, error: &ExprError, lines: &Lines, at: &str) {
+        let span = lines.span(error.offset, error.length);
         let code = if self.work_left == 0 {
             "too-large"
         } else {
@@ -90,8 +162,7 @@ impl Reader<'_> {
         &mut self,
         expression: &Expression,
         offset: usize,
-        node: &Node,
-        text: &str,
+        lines: &Lines,
         at: &str,
         around: &Around,
     ) {
@@ -99,7 +170,7 @@ impl Reader<'_> {
             if self.is_full() {
                 return;
             }
-            let span = self.inside(node, text, offset + mention.offset, mention.length);
+            let span = lines.span(offset + mention.offset, mention.length);
             self.mention(mention, span, at, around);
         }
     }
@@ -164,31 +235,6 @@ impl Reader<'_> {
         }
     }
 
-    /// Where a part of a decoded text stands in the file, quotes and folding aside.
-    fn inside(&self, node: &Node, text: &str, offset: usize, length: usize) -> Span {
-        let raw = node.span.of(&self.text.text);
-        let start = node.span.start;
-        if let Some(at) = raw.find(text) {
-            return Span::new(start + at + offset, length);
-        }
-        // Indented or escaped: the line it stands on is most often verbatim.
-        let offset = offset.min(text.len());
-        let line_start = text[..offset].rfind('\n').map_or(0, |at| at + 1);
-        let line = text[line_start..].lines().next().unwrap_or("");
-        if !line.trim().is_empty()
-            && let Some(at) = raw.find(line)
-        {
-            return Span::new(start + at + (offset - line_start), length);
-        }
-        let part = text.get(offset..offset + length).unwrap_or("");
-        if !part.is_empty()
-            && let Some(at) = raw.find(part)
-        {
-            return Span::new(start + at, length);
-        }
-        node.span
-    }
-
     /// A `when`: an expression, bare or in `${{ }}`, that must be true or false.
     pub(super) fn condition(
         &mut self,
@@ -201,8 +247,9 @@ impl Reader<'_> {
             Data::Bool(constant) => constant.to_string(),
             _ => self.text(entry, at)?.to_owned(),
         };
-        let (expression, offset) = self.bare(entry, &text, at)?;
-        self.mentions(&expression, offset, &entry.value, &text, at, around);
+        let lines = Lines::new(&entry.value, &text, &self.text.text);
+        let (expression, offset) = self.bare(&text, &lines, at)?;
+        self.mentions(&expression, offset, &lines, at, around);
         if expression.references().is_empty() {
             match expression.holds(&Scope::new()) {
                 Ok(true) => {}
@@ -222,7 +269,7 @@ impl Reader<'_> {
     }
 
     /// An expression that needs no `${{ }}` around it, and its offset in the text.
-    fn bare(&mut self, entry: &Entry, text: &str, at: &str) -> Option<(Expression, usize)> {
+    fn bare(&mut self, text: &str, lines: &Lines, at: &str) -> Option<(Expression, usize)> {
         if self.is_full() || self.work_left == 0 {
             return None;
         }
@@ -245,7 +292,7 @@ impl Reader<'_> {
         match parsed {
             Ok(parsed) => Some(parsed),
             Err(error) => {
-                self.bad_expression(&error, &entry.value, text, at);
+                self.bad_expression(&error, lines, at);
                 None
             }
         }
@@ -311,8 +358,9 @@ impl Reader<'_> {
                 Some(self.template(&entry.value, at, around))
             }
             Data::Text(text) => {
-                let (expression, offset) = self.bare(entry, text, at)?;
-                self.mentions(&expression, offset, &entry.value, text, at, around);
+                let lines = Lines::new(&entry.value, text, &self.text.text);
+                let (expression, offset) = self.bare(text, &lines, at)?;
+                self.mentions(&expression, offset, &lines, at, around);
                 Some(Value::String(format!("${{{{ {} }}}}", expression.text())))
             }
             _ => {

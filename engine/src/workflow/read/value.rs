@@ -52,13 +52,12 @@ impl Reader<'_> {
             Data::Number(number) if !number.is_f64() => match number.as_i64() {
                 Some(integer) if (min..=max).contains(&integer) => Some(integer),
                 _ => {
-                    self.report(
-                        "out-of-range",
-                        place(entry),
-                        at,
-                        format!("`{what}` must lie between {min} and {max}, got {number}"),
-                        None,
-                    );
+                    let message = if max == i64::from(u32::MAX) {
+                        format!("`{what}` must be {min} or more, got {number}")
+                    } else {
+                        format!("`{what}` must lie between {min} and {max}, got {number}")
+                    };
+                    self.report("out-of-range", place(entry), at, message, None);
                     None
                 }
             },
@@ -129,6 +128,40 @@ impl Reader<'_> {
             );
         }
         chosen.map(|(_, value)| *value)
+    }
+
+    /// A list of texts, or a single one.
+    pub(super) fn words(&mut self, entry: &Entry, at: &str, help: &str) -> Vec<String> {
+        match &entry.value.data {
+            Data::Text(one) => vec![one.clone()],
+            Data::List(list) => list
+                .iter()
+                .enumerate()
+                .filter_map(|(i, node)| match &node.data {
+                    Data::Text(text) => Some(text.clone()),
+                    _ => {
+                        let at = pointer(at, &i.to_string());
+                        self.report(
+                            "wrong-type",
+                            if node.span.len == 0 {
+                                entry.key_span
+                            } else {
+                                node.span
+                            },
+                            &at,
+                            format!("expected text, got {}", node.kind()),
+                            format!("expected a list of {help}"),
+                        );
+                        None
+                    }
+                })
+                .collect(),
+            _ => {
+                let help = format!("expected a list of {help}");
+                self.wrong_type(place(entry), at, "a list", &entry.value, &help);
+                Vec::new()
+            }
+        }
     }
 }
 

@@ -9,32 +9,27 @@ use crate::workflow::diagnostic::{Diagnostic, Span, Text};
 
 /// Syntax errors told at once; after that, the parser guesses.
 const MAX_SYNTAX_ERRORS: usize = 10;
+/// Beyond this, only the first is looked for: in a file of errors, each costs a microsecond.
+const MAX_RECOVERABLE_BYTES: usize = 64 * 1024;
 
 pub(super) fn read(source: &Arc<Text>) -> (Option<Node>, Vec<Diagnostic>) {
-    let (table, errors) = DeTable::parse_recoverable(&source.text);
-    if !errors.is_empty() {
-        let found = errors
-            .iter()
-            .take(MAX_SYNTAX_ERRORS)
-            .map(|error| {
-                let span = error.span().unwrap_or(0..0);
-                let duplicate = error.message().contains("duplicate key");
-                let (code, help) = if duplicate {
-                    ("duplicate-key", "keep one of them")
-                } else {
-                    ("syntax", "see https://toml.io for the rules of TOML")
-                };
-                let span = Span::new(span.start, span.end - span.start);
-                let message = if duplicate {
-                    format!("the key `{}` is given twice", span.of(&source.text))
-                } else {
-                    format!("this is no TOML: {}", error.message())
-                };
-                Diagnostic::new(source, code, span, "", message).help(help.to_owned())
-            })
-            .collect();
-        return (None, found);
-    }
+    let parsed = if source.text.len() <= MAX_RECOVERABLE_BYTES {
+        let (table, errors) = DeTable::parse_recoverable(&source.text);
+        if errors.is_empty() {
+            Ok(table)
+        } else {
+            Err(errors)
+        }
+    } else {
+        DeTable::parse(&source.text).map_err(|first| vec![first])
+    };
+    let table = match parsed {
+        Ok(table) => table,
+        Err(errors) => {
+            let told = errors.iter().take(MAX_SYNTAX_ERRORS);
+            return (None, told.map(|error| explain(source, error)).collect());
+        }
+    };
     let mut reader = Reader {
         source,
         nodes: 0,
@@ -43,6 +38,20 @@ pub(super) fn read(source: &Arc<Text>) -> (Option<Node>, Vec<Diagnostic>) {
     let node = reader.table(table.get_ref(), Span::default(), 0);
     let whole = reader.found.is_empty();
     (whole.then_some(node), reader.found)
+}
+
+fn explain(source: &Arc<Text>, error: &toml::de::Error) -> Diagnostic {
+    let span = error.span().unwrap_or(0..0);
+    let span = Span::new(span.start, span.end - span.start);
+    if error.message().contains("duplicate key") {
+        let message = format!("the key `{}` is given twice", span.of(&source.text));
+        Diagnostic::new(source, "duplicate-key", span, "", message)
+            .help("keep one of them".to_owned())
+    } else {
+        let message = format!("this is no TOML: {}", error.message());
+        Diagnostic::new(source, "syntax", span, "", message)
+            .help("see https://toml.io for the rules of TOML".to_owned())
+    }
 }
 
 struct Reader<'a> {

@@ -43,7 +43,7 @@ fn parse(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, Error> 
             max_events: 2 * MAX_NODES,
             max_aliases: 100,
             max_anchors: 100,
-            max_documents: 1,
+            max_documents: 2,
             max_merge_keys: 100,
             max_total_scalar_bytes: 4 * super::MAX_FILE_BYTES,
             max_recorded_anchor_events: MAX_NODES,
@@ -67,10 +67,7 @@ fn node(read: Spanned<Read>) -> Node {
 fn span(location: &Location) -> Span {
     let span = location.span();
     let number = |n: Option<_>| n.and_then(|n: u64| usize::try_from(n).ok()).unwrap_or(0);
-    Span::new(
-        number(span.byte_offset().map(Into::into)),
-        number(span.byte_len().map(Into::into)),
-    )
+    Span::new(number(span.byte_offset()), number(span.byte_len()))
 }
 
 struct Read(Data);
@@ -170,26 +167,23 @@ fn explain(source: &Arc<Text>, error: &Error) -> Diagnostic {
             new("duplicate-key", Span::new(start, length), message)
                 .help("keep one of them".to_owned())
         }
-        Error::Budget { .. }
-        | Error::AliasReplayLimitExceeded { .. }
-        | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. } => new(
-            "too-large",
-            at,
-            format!("the file exceeds what a definition may hold: {plain}"),
-        )
-        .help(format!(
-            "at most {MAX_NODES} values, {MAX_DEPTH} levels of nesting and 100 anchors"
-        )),
         Error::MultipleDocuments { .. } => new(
             "syntax",
             at,
             "a second document begins here; one file holds one workflow".to_owned(),
         )
         .help("move it to a file of its own".to_owned()),
+        _ if is_budget(plain) => new(
+            "too-large",
+            at,
+            "the file holds more than a definition may".to_owned(),
+        )
+        .help(format!(
+            "at most {MAX_NODES} values, {MAX_DEPTH} levels of nesting and 100 anchors and aliases"
+        )),
         _ if line.contains("{{") => new("syntax", at, format!("this is no YAML: {plain}")).help(
             if line.contains("${{") {
-                "inside `{ }` or `[ ]`, and after other text, put an expression in quotes: \"${{ … }}\""
+                "put the expression in quotes, \"${{ … }}\": YAML reads `{`, `,` and `: ` in its own way"
             } else {
                 "an expression begins with a dollar sign: `${{ … }}`; other braces need quotes"
             }
@@ -197,6 +191,10 @@ fn explain(source: &Arc<Text>, error: &Error) -> Diagnostic {
         ),
         _ if line.contains('\t') => new("syntax", at, format!("this is no YAML: {plain}"))
             .help("indent with spaces, not with tabs".to_owned()),
+        _ if plain.contains("quoted scalar") => {
+            new("syntax", at, format!("this is no YAML: {plain}"))
+                .help("a quoted text that began before does not end: close its quote".to_owned())
+        }
         Error::UnknownAnchor { .. } => {
             new("syntax", at, "this alias has no anchor".to_owned())
                 .help("define it before, as in `&name`, or quote the text if `*` is meant".to_owned())
@@ -206,6 +204,13 @@ fn explain(source: &Arc<Text>, error: &Error) -> Diagnostic {
                 .to_owned(),
         ),
     }
+}
+
+/// Limits are reported from several places of the parser, some as plain text.
+fn is_budget(message: &str) -> bool {
+    ["budget", "limit", "depth", "nesting"]
+        .iter()
+        .any(|word| message.contains(word))
 }
 
 /// A byte offset from line and column, both from 1, in characters.

@@ -1,0 +1,75 @@
+//! Orchestration benchmarks on the embedded store: no-op tasks, so that only the engine is timed.
+//!
+//! A task counts as done when it was submitted durably, claimed, run, settled,
+//! its successor unlocked, its run finished, its events recorded and its result
+//! readable. `cargo run --release -p aquatint-benches` prints a table;
+//! `--json FILE` writes the figures too.
+
+mod report;
+mod workloads;
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use report::Report;
+use workloads::Rig;
+
+/// Benchmarks of the embedded engine.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Where the database lies while measuring; a temporary folder by default.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Write the figures as JSON to this file.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Only workloads whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Slots of the queue that is measured.
+    #[arg(long, default_value_t = 256)]
+    slots: u32,
+    /// Sync less: a power cut may take the last commits.
+    #[arg(long)]
+    normal: bool,
+    /// Repeat each workload and take the median.
+    #[arg(long, default_value_t = 3)]
+    repeat: usize,
+    /// Finished runs to put into the store before measuring what a full store costs.
+    #[arg(long, default_value_t = 100_000)]
+    backlog: usize,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(&options))
+}
+
+async fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+    let mut report = Report::new(options.slots, options.normal);
+    report.header();
+    let wanted = |name: &str| name.contains(&options.only);
+    for workload in workloads::ALL {
+        if !wanted(workload.name) {
+            continue;
+        }
+        let mut samples = Vec::with_capacity(options.repeat);
+        for _ in 0..options.repeat.max(1) {
+            let rig = Rig::start(options.dir.as_deref(), options.slots, options.normal).await?;
+            samples.push((workload.run)(&rig).await?);
+            rig.stop().await;
+        }
+        report.add(workload, samples);
+    }
+    if wanted("full store") {
+        let rig = Rig::start(options.dir.as_deref(), options.slots, options.normal).await?;
+        report.add_backlog(&workloads::backlog(&rig, options.backlog).await?);
+        rig.stop().await;
+    }
+    if let Some(path) = &options.json {
+        std::fs::write(path, report.json())?;
+    }
+    Ok(())
+}
