@@ -7,7 +7,7 @@
 mod bars;
 mod plain;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future as _;
 use std::io::IsTerminal as _;
 use std::pin::pin;
@@ -32,6 +32,8 @@ pub(crate) struct Live {
     face: Face,
     seq: i64,
     steps: HashMap<String, Step>,
+    /// Steps that begin with a count of their items.
+    mapped: HashSet<String>,
     /// While catching up with what happened before we came.
     silent: bool,
 }
@@ -69,10 +71,16 @@ impl Live {
         } else {
             Face::Plain(plain::Plain::new(width))
         };
+        let mapped = plan
+            .steps
+            .iter()
+            .filter(|s| s.map.is_some())
+            .map(|s| s.name.to_string());
         Self {
             face,
             seq: 0,
             steps: HashMap::new(),
+            mapped: mapped.collect(),
             silent: false,
         }
     }
@@ -163,7 +171,10 @@ impl Live {
                 } else {
                     "started".to_owned()
                 };
-                self.started(step.as_str(), &again);
+                // A mapped step says so again, with the count of its items, a moment later.
+                if !self.mapped.contains(step.as_str()) {
+                    self.started(step.as_str(), &again);
+                }
             }
             EventKind::TaskMapped { step, items } => {
                 let known = self.steps.entry(step.to_string()).or_default();

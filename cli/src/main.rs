@@ -26,13 +26,23 @@ use crate::config::{Flags, Settings};
 use crate::context::Context;
 use crate::exit::{Exit, Result};
 
+const EXAMPLES: &str = "\
+Begin with a picture:
+  aquatint run image-generation -i prompt='a lighthouse on a cliff at sunset'
+
+Look what else there is:
+  aquatint workflows
+
+Exit codes: 0 done, 1 error, 2 wrong usage, 3 run cancelled, 5 run failed, 130 interrupted.";
+
 /// Durable workflows for AI media: definitions in, pictures out, nothing lost in between.
 #[derive(Debug, Parser)]
 #[command(
     name = "aquatint",
     version,
     propagate_version = false,
-    max_term_width = 100
+    max_term_width = 100,
+    after_help = EXAMPLES
 )]
 struct Cli {
     #[command(flatten)]

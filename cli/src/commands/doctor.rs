@@ -220,7 +220,7 @@ fn definitions(context: &Context) -> Vec<Finding> {
             findings.push(Finding {
                 what,
                 fine: false,
-                text: format!("{file} has {mistakes}; `aquatint validate {file}` shows them"),
+                text: format!("{file} has {mistakes}; `aquatint validate {name}` shows them"),
             });
         }
     }

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use aquatint_engine::Engine;
 use aquatint_engine::run::{AttemptOutcome, Held};
 use aquatint_engine::store::{ArtifactView, AttemptView, RunView, TaskView};
 use aquatint_engine::time::{Clock, Timestamp};
+use aquatint_engine::{Engine, TaskState};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -206,7 +206,9 @@ fn took(task: &TaskView, attempts: &[AttemptView], now: Timestamp) -> String {
     let started = task.started_at.or_else(|| last.and_then(|a| a.started_at));
     match (started, task.finished_at) {
         (Some(start), Some(end)) => output::duration(end.since_ms(start)),
-        (Some(start), None) if !task.state.is_terminal() => output::duration(now.since_ms(start)),
+        (Some(start), None) if task.state == TaskState::Running => {
+            output::duration(now.since_ms(start))
+        }
         _ => String::new(),
     }
 }
@@ -237,8 +239,8 @@ fn note(task: &TaskView) -> String {
                 .as_ref()
                 .map(|p| format!("{:.0} % {}", p.fraction * 100.0, output::clean(&p.message))),
         );
-        notes.extend(held(task.held).map(str::to_owned));
     }
+    notes.extend(held(task.held).map(str::to_owned));
     notes.extend(
         task.error
             .as_ref()

@@ -83,7 +83,8 @@ fn fields(schema: &Value) -> Table {
         .collect();
     let mut table = Table::default();
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        let default = field.get("default").map(|value| format!("default {value}"));
+        let default = field.get("default").filter(|value| !value.is_null());
+        let default = default.map(|value| format!("default {value}"));
         let need = if required.contains(&name.as_str()) {
             Some("required".to_owned())
         } else {

@@ -64,18 +64,9 @@ pub(crate) fn run(context: &Context, args: &Workflows) -> Result {
                 }
             }
             Err(LibraryError::Invalid(diagnostics)) => {
-                let file = library
-                    .source(&name)
-                    .map(|(file, _)| file.to_owned())
-                    .unwrap_or_default();
                 let mistakes = output::count(diagnostics.len() as u64, "mistake");
-                table.row([
-                    (name, BOLD),
-                    (
-                        format!("has {mistakes}; see `aquatint validate {file}`"),
-                        RED,
-                    ),
-                ]);
+                let note = format!("has {mistakes}; see `aquatint validate {name}`");
+                table.row([(name, BOLD), (note, RED)]);
             }
             Err(other) => return Err(other.into()),
         }
