@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn one(schema: Value, text: &str) -> std::result::Result<Value, String> {
+    fn one(schema: &Value, text: &str) -> std::result::Result<Value, String> {
         let schemas = json!({ "x": schema });
         let read = read(&[format!("x={text}")], schemas.as_object().unwrap());
         match read {
@@ -239,7 +239,7 @@ mod tests {
             (json!({}), "{\"a\": 1}", json!({"a": 1})),
             (json!({}), "words", json!("words")),
         ] {
-            assert_eq!(one(schema.clone(), text), Ok(value), "{schema} {text}");
+            assert_eq!(one(&schema, text), Ok(value), "{schema} {text}");
         }
     }
 
@@ -282,7 +282,7 @@ mod tests {
                 "expected a number, got `NaN`",
             ),
         ] {
-            let message = one(schema, text).unwrap_err();
+            let message = one(&schema, text).unwrap_err();
             assert!(message.contains(words), "{message}");
         }
     }

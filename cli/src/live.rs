@@ -7,7 +7,7 @@
 mod bars;
 mod plain;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future as _;
 use std::io::IsTerminal as _;
 use std::pin::pin;
@@ -18,7 +18,7 @@ use aquatint_engine::Engine;
 use aquatint_engine::id::RunId;
 use aquatint_engine::run::{Event, EventKind};
 use aquatint_engine::time::Timestamp;
-use aquatint_engine::workflow::{Action, Plan};
+use aquatint_engine::workflow::{Action, FailMode, Plan};
 
 use crate::exit::Result;
 use crate::output::{self, CYAN, DIM, GREEN, PLAIN, RED, YELLOW};
@@ -32,8 +32,8 @@ pub(crate) struct Live {
     face: Face,
     seq: i64,
     steps: HashMap<String, Step>,
-    /// Steps that begin with a count of their items.
-    mapped: HashSet<String>,
+    /// Mapped steps: they begin with a count of their items, and end with the last of them.
+    mapped: HashMap<String, FailMode>,
     /// While catching up with what happened before we came.
     silent: bool,
 }
@@ -74,13 +74,13 @@ impl Live {
         let mapped = plan
             .steps
             .iter()
-            .filter(|s| s.map.is_some())
-            .map(|s| s.name.to_string());
+            .filter_map(|step| Some((step.name.to_string(), step.map.as_ref()?.fail)))
+            .collect();
         Self {
             face,
             seq: 0,
             steps: HashMap::new(),
-            mapped: mapped.collect(),
+            mapped,
             silent: false,
         }
     }
@@ -172,7 +172,7 @@ impl Live {
                     "started".to_owned()
                 };
                 // A mapped step says so again, with the count of its items, a moment later.
-                if !self.mapped.contains(step.as_str()) {
+                if !self.mapped.contains_key(step.as_str()) {
                     self.started(step.as_str(), &again);
                 }
             }
@@ -184,6 +184,9 @@ impl Live {
                     step.as_str(),
                     &format!("started with {}", output::count(items, "item")),
                 );
+                if items == 0 {
+                    return self.perhaps_all(step.as_str(), at);
+                }
             }
             EventKind::ChildStarted {
                 step,
@@ -248,6 +251,7 @@ impl Live {
                 item: Some(_),
             } => {
                 self.item_ended(step.as_str(), false);
+                return self.perhaps_all(step.as_str(), at);
             }
             EventKind::TaskFailed {
                 step,
@@ -261,6 +265,7 @@ impl Live {
                     let text = format!("item {item} failed: {} ({class})", output::clean(&message));
                     self.line(step.as_str(), YELLOW, &text);
                 }
+                return self.perhaps_all(step.as_str(), at);
             }
             EventKind::RunPaused => self.tell("the run is paused; `aquatint resume` lets it go on"),
             EventKind::RunResumed => self.tell("the run goes on"),
@@ -294,7 +299,7 @@ impl Live {
         text
     }
 
-    /// Counts an item; returns how many have failed.
+    /// Counts an item, and ends the step with its last one; returns how many have failed.
     fn item_ended(&mut self, name: &str, failed: bool) -> u64 {
         let step = self.steps.entry(name.to_owned()).or_default();
         step.done += 1;
@@ -313,6 +318,21 @@ impl Live {
         let share = done as f64 / items.max(1) as f64;
         self.working(name, Some(share), &format!("{done}/{items}{broken}"));
         failed
+    }
+
+    /// The store tells of each item's end, and not again of the step's: it ends with the
+    /// last item, or the first that fails where the definition says so.
+    fn perhaps_all(&mut self, name: &str, at: Timestamp) -> bool {
+        let step = self.steps.entry(name.to_owned()).or_default();
+        let is_last = step.items.is_some_and(|items| step.done >= items);
+        let gives_up = step.failed > 0 && self.mapped.get(name) == Some(&FailMode::Fast);
+        if gives_up {
+            self.ended(name, RED, "failed with this item");
+        } else if is_last {
+            let how = self.took(name, at, false);
+            self.ended(name, GREEN, &how);
+        }
+        is_last || gives_up
     }
 
     fn started(&mut self, step: &str, text: &str) {

@@ -52,6 +52,7 @@ struct Cli {
 }
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "help texts are no Markdown")]
 #[command(next_help_heading = "Everywhere")]
 struct Global {
     /// Where runs and files are kept [env: AQUATINT_DATA_DIR]

@@ -190,6 +190,7 @@ impl Table {
                     used += widths[at] + 2;
                 }
             }
+            text.truncate(text.trim_end_matches(' ').len());
             text.push('\n');
         }
         text

@@ -48,22 +48,18 @@ pub(crate) async fn ending(
     match run.state {
         RunState::Succeeded => {
             let done = styled(GREEN.bold(), "done");
-            context.say(&match placed.as_slice() {
-                [] => format!("{done} in {took} (run {})", run.id),
-                [(_, path)] => format!(
-                    "{done} in {took}: {} (run {})",
-                    styled(BOLD, path.display()),
-                    run.id
-                ),
-                [(_, first), rest @ ..] => {
-                    format!(
-                        "{done} in {took}: {} and {} more (run {})",
-                        styled(BOLD, first.display()),
-                        rest.len(),
-                        run.id
-                    )
-                }
+            // A picture rather than the report that lies beside it.
+            let is_picture =
+                |placed: &&(Artifact, PathBuf)| placed.0.media_type.starts_with("image/");
+            let best = placed.iter().find(is_picture).or(placed.first());
+            let best = best.map_or_else(String::new, |(_, path)| {
+                format!(": {}", styled(BOLD, path.display()))
             });
+            let more = match placed.len() {
+                0 | 1 => String::new(),
+                n => format!(" and {} more", n - 1),
+            };
+            context.say(&format!("{done} in {took}{best}{more} (run {})", run.id));
             Ok(())
         }
         RunState::Failed => {
@@ -220,6 +216,10 @@ fn only_artifacts(value: &Value) -> bool {
 pub(crate) fn shown(value: &Value, placed: &[(Artifact, PathBuf)]) -> String {
     match value {
         Value::String(text) if !text.chars().any(output::steers) => text.clone(),
+        file if as_artifact(file).is_some() => match with_paths(file, placed) {
+            Value::String(path) => output::clean(&path),
+            other => other.to_string(),
+        },
         // JSON escapes control characters, but not those that turn the line.
         other => output::clean(&with_paths(other, placed).to_string()),
     }

@@ -4,7 +4,7 @@ use anstyle::Style;
 use aquatint_engine::id::WorkflowName;
 use aquatint_engine::store::RunView;
 use aquatint_engine::time::{Clock, Timestamp};
-use aquatint_engine::{RunFilter, RunState};
+use aquatint_engine::{Engine, RunFilter, RunState};
 use clap::Args;
 
 use crate::context::Context;
@@ -24,6 +24,9 @@ pub(crate) struct Runs {
     /// At most so many
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
+    /// Also runs that are steps of other runs
+    #[arg(long)]
+    all: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -35,13 +38,7 @@ const SHORT_ID: usize = 13;
 /// Lists runs.
 pub(crate) async fn run(context: &Context, args: Runs) -> Result {
     let engine = context.open_store().await?;
-    let filter = RunFilter {
-        before: None,
-        state: args.state,
-        workflow: args.workflow,
-        limit: args.limit,
-    };
-    let runs = engine.runs(&filter).await?;
+    let runs = list(&engine, &args).await?;
     engine.close().await;
     if args.json {
         return output::json(&runs);
@@ -66,6 +63,34 @@ pub(crate) async fn run(context: &Context, args: Runs) -> Result {
         ]);
     }
     table.print()
+}
+
+/// The newest runs that fit, page by page: one batch may have thousands of runs as its steps.
+async fn list(engine: &Engine, args: &Runs) -> Result<Vec<RunView>> {
+    let mut filter = RunFilter {
+        before: None,
+        state: args.state,
+        workflow: args.workflow.clone(),
+        limit: if args.all { args.limit } else { 500 },
+    };
+    let wanted = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let mut found = Vec::new();
+    loop {
+        let page = engine.runs(&filter).await?;
+        let Some(last) = page.last().map(|run| run.id) else {
+            break;
+        };
+        found.extend(
+            page.into_iter()
+                .filter(|run| args.all || run.parent.is_none()),
+        );
+        if found.len() >= wanted {
+            break;
+        }
+        filter.before = Some(last);
+    }
+    found.truncate(wanted);
+    Ok(found)
 }
 
 fn all_differ(ids: &[String], digits: usize) -> bool {

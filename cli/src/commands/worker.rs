@@ -66,7 +66,7 @@ async fn usual_queues(engine: &Engine) -> Result<BTreeSet<QueueName>> {
     for name in library.names() {
         match library.get(name) {
             Ok(definition) => {
-                queues.extend(definition.plan.steps.iter().map(|step| step.queue.clone()))
+                queues.extend(definition.plan.steps.iter().map(|step| step.queue.clone()));
             }
             Err(error) => output::warning(&format!("a definition is left out: {error}")),
         }

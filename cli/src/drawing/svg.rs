@@ -46,10 +46,10 @@ pub(crate) fn draw(graph: &Graph) -> String {
         let y2 = if arrow { tail } else { y2 };
         body.push_str(&format!("  <path class=\"edge\" d=\"M {x1} {y1} C {x1} {mid}, {x2} {mid}, {x2} {y2}{on}\"{head}/>\n"));
     }
-    for place in 0..laid.places.len() {
-        if let Some(node) = laid.places[place].node {
-            let x = laid.places[place].x - laid.places[place].width / 2 + MARGIN;
-            body.push_str(&boxed(&graph.boxes[node], x, y_of(depth_of[place]), ""));
+    for (place, depth) in laid.places.iter().zip(&depth_of) {
+        if let Some(node) = place.node {
+            let x = place.x - place.width / 2 + MARGIN;
+            body.push_str(&boxed(&graph.boxes[node], x, y_of(*depth), ""));
         }
     }
     if let Some(step) = &graph.on_failure {
