@@ -77,16 +77,24 @@ impl Settings {
         let keys: Keys = figment
             .extract()
             .map_err(|error| explain(&figment, &error))?;
-        let from = |key: &str| layer::origin(&figment, key);
+        // A flag and a variable are the setting's name; a file holds many settings.
+        let at = |key: &str| match layer::origin(&figment, key) {
+            name if name.starts_with("--") || name.starts_with("AQUATINT_") => name,
+            file => format!("{file}: {key}"),
+        };
         let queues = keys.queues.as_deref().map(parse_queues).transpose();
-        let queues = queues.map_err(|error| Exit::Usage(format!("{}: {error}", from("queues"))))?;
+        let queues = queues.map_err(|error| {
+            let message = error.to_string();
+            let message = message.strip_prefix("queues: ").unwrap_or(&message);
+            Exit::Usage(format!("{}: {message}", at("queues")))
+        })?;
         let lease = humantime::parse_duration(&keys.lease)
             .ok()
             .filter(|lease| *lease >= Duration::from_secs(1));
         let lease = lease.ok_or_else(|| {
             Exit::Usage(format!(
-                "{}: lease: expected a duration of at least 1s, got `{}`; example: 15s",
-                from("lease"),
+                "{}: expected a duration of at least 1s, got `{}`; example: 15s",
+                at("lease"),
                 keys.lease
             ))
         })?;

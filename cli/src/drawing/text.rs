@@ -130,21 +130,27 @@ impl Canvas {
     /// The lines between a layer and the next; returns the next layer's first row.
     fn channel(&mut self, laid: &Layout, layer: &[usize], top: usize) -> usize {
         let leaving = |place: usize| laid.links.iter().filter(move |(from, _)| *from == place);
-        let mut bent: Vec<(usize, Vec<usize>)> = Vec::new();
+        // Lines that turn, by where they go: those with the same ends may share a row.
+        let mut bent: Vec<(Vec<usize>, Vec<usize>)> = Vec::new();
         for place in layer {
             let x = column(laid.places[*place].x);
-            let targets: Vec<usize> = leaving(*place)
+            let mut targets: Vec<usize> = leaving(*place)
                 .map(|(_, to)| column(laid.places[*to].x))
                 .collect();
+            targets.sort_unstable();
             if targets.iter().any(|t| *t != x) {
-                bent.push((x, targets));
+                match bent.iter_mut().find(|(_, known)| *known == targets) {
+                    Some((sources, _)) => sources.push(x),
+                    None => bent.push((vec![x], targets)),
+                }
             }
         }
         // A line that comes down where another begins must turn below it, or the two would look like one.
         for _ in 0..bent.len() {
             for at in 0..bent.len() {
-                if let Some(later) = (at + 1..bent.len()).find(|l| bent[at].1.contains(&bent[*l].0))
-                {
+                let begins_there =
+                    |later: &usize| bent[*later].0.iter().any(|x| bent[at].1.contains(x));
+                if let Some(later) = (at + 1..bent.len()).find(begins_there) {
                     bent.swap(at, later);
                 }
             }
@@ -167,7 +173,7 @@ impl Canvas {
                 } else {
                     let turn = bent
                         .iter()
-                        .position(|(from, _)| *from == x)
+                        .position(|(sources, _)| sources.contains(&x))
                         .map_or(top, |row| top + 1 + row);
                     self.down(x, top, turn - 1);
                     self.mark(x, turn, UP);
