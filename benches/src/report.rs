@@ -22,12 +22,18 @@ impl Report {
             "load_average_before": load.split_whitespace().next().unwrap_or("?"),
             "optimised": !cfg!(debug_assertions),
         });
-        Self { rows: Vec::new(), settings }
+        Self {
+            rows: Vec::new(),
+            settings,
+        }
     }
 
     pub(crate) fn header(&self) {
         println!("{}", self.settings);
-        println!("{:<34} {:>14} {:>14} {:>14}  worst … best", "workload", "median", "floor", "goal");
+        println!(
+            "{:<34} {:>14} {:>14} {:>14}  worst … best",
+            "workload", "median", "floor", "goal"
+        );
     }
 
     pub(crate) fn add(&mut self, workload: &Workload, mut samples: Vec<Sample>) {
@@ -46,7 +52,9 @@ impl Report {
             workload.goal.map_or("–".to_owned(), show),
             show(worst.value),
             show(best.value),
-            median.p99.map_or(String::new(), |p| format!("   p99 {}", show(p))),
+            median
+                .p99
+                .map_or(String::new(), |p| format!("   p99 {}", show(p))),
         );
         self.rows.push(json!({
             "workload": workload.name, "unit": workload.unit.name(), "median": median.value, "p99": median.p99,
@@ -56,13 +64,31 @@ impl Report {
 
     pub(crate) fn add_backlog(&mut self, backlog: &Backlog) {
         let line = |what: &str, before: f64, after: f64| {
-            println!("{what:<34} {before:>11.1} µs → {after:>11.1} µs with {} finished runs in the store", backlog.runs);
+            println!(
+                "{what:<34} {before:>11.1} µs → {after:>11.1} µs with {} finished runs in the store",
+                backlog.runs
+            );
         };
-        line("submit, p50", backlog.submit_before_us, backlog.submit_after_us);
-        line("submit → result, p50", backlog.result_before_us, backlog.result_after_us);
-        println!("database size                      {:.0} bytes a finished run", backlog.bytes_per_run);
-        println!("resident memory                    {:.1} MB idle at the start, {:.1} MB at the end", backlog.idle_mb, backlog.end_mb);
-        self.rows.push(serde_json::to_value(backlog).unwrap_or_default());
+        line(
+            "submit, p50",
+            backlog.submit_before_us,
+            backlog.submit_after_us,
+        );
+        line(
+            "submit → result, p50",
+            backlog.result_before_us,
+            backlog.result_after_us,
+        );
+        println!(
+            "database size                      {:.0} bytes a finished run",
+            backlog.bytes_per_run
+        );
+        println!(
+            "resident memory                    {:.1} MB idle at the start, {:.1} MB at the end",
+            backlog.idle_mb, backlog.end_mb
+        );
+        self.rows
+            .push(serde_json::to_value(backlog).unwrap_or_default());
     }
 
     pub(crate) fn json(&self) -> String {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use aquatint_engine::id::QueueName;
 use aquatint_engine::{
-    Durability, Engine, EngineConfig, Library, Registry, RunState, Submission, Task, TaskContext, TaskError, Worker,
-    WorkerConfig,
+    Durability, Engine, EngineConfig, Library, Registry, RunState, Submission, Task, TaskContext,
+    TaskError, Worker, WorkerConfig,
 };
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use schemars::JsonSchema;
@@ -55,8 +55,16 @@ impl Task for Count {
     type Input = CountInput;
     type Output = Value;
 
-    async fn run(&self, _: TaskContext, input: CountInput) -> std::result::Result<Value, TaskError> {
-        let good = input.results.iter().filter(|r| r["status"] == "succeeded").count();
+    async fn run(
+        &self,
+        _: TaskContext,
+        input: CountInput,
+    ) -> std::result::Result<Value, TaskError> {
+        let good = input
+            .results
+            .iter()
+            .filter(|r| r["status"] == "succeeded")
+            .count();
         Ok(json!({ "count": good }))
     }
 }
@@ -72,7 +80,8 @@ outputs: { count: '${{ steps.all.count }}' }
 ";
 
 fn chain(length: usize) -> String {
-    let mut text = format!("name: chain-{length}\nsteps:\n  s0: {{ task: bench.noop, queue: bench }}\n");
+    let mut text =
+        format!("name: chain-{length}\nsteps:\n  s0: {{ task: bench.noop, queue: bench }}\n");
     for n in 1..length {
         text += &format!(
             "  s{n}: {{ task: bench.noop, queue: bench, with: {{ previous: '${{{{ steps.s{}.value }}}}' }} }}\n",
@@ -103,18 +112,33 @@ impl Rig {
         library.add("single", "single.yaml", SINGLE);
         library.add("fan", "fan.yaml", FAN);
         for length in [3, 10, 50, 1_000] {
-            library.add(&format!("chain-{length}"), format!("chain-{length}.yaml"), chain(length));
+            library.add(
+                &format!("chain-{length}"),
+                format!("chain-{length}.yaml"),
+                chain(length),
+            );
         }
         let mut config = EngineConfig::new(folder.path());
         if normal {
             config.durability = Durability::Normal;
         }
         let engine = Engine::open(config, library).await?;
-        let worker = engine.start_worker(WorkerConfig::new([(QueueName::new("bench")?, slots)])).await?;
+        let worker = engine
+            .start_worker(WorkerConfig::new([(QueueName::new("bench")?, slots)]))
+            .await?;
         let database = folder.path().join("aquatint.db");
-        let rig = Self { engine, worker, _folder: folder, database };
+        let rig = Self {
+            engine,
+            worker,
+            _folder: folder,
+            database,
+        };
         // Statements prepared, definitions compiled: the steady state is what counts.
-        for (name, inputs) in [("single", json!({})), ("fan", json!({"items": [1, 2]})), ("chain-50", json!({}))] {
+        for (name, inputs) in [
+            ("single", json!({})),
+            ("fan", json!({"items": [1, 2]})),
+            ("chain-50", json!({})),
+        ] {
             rig.finish(name, inputs).await?;
         }
         Ok(rig)
@@ -127,7 +151,11 @@ impl Rig {
 
     /// Submits one run and waits until its result is in hand.
     async fn finish(&self, workflow: &str, inputs: Value) -> Result<Value> {
-        let run = self.engine.submit(Submission::new(workflow, inputs)).await?.run;
+        let run = self
+            .engine
+            .submit(Submission::new(workflow, inputs))
+            .await?
+            .run;
         let view = self.engine.wait(run).await?;
         if view.state != RunState::Succeeded {
             return Err(format!("{workflow} ended as {}: {:?}", view.state, view.failure).into());
@@ -138,8 +166,12 @@ impl Rig {
     /// Submits `count` runs from many clients at once, and waits until all have ended well.
     async fn finish_many(&self, workflow: &str, inputs: &Value, count: usize) -> Result<()> {
         let done_before = self.succeeded().await?;
-        let mut submits: FuturesUnordered<_> =
-            (0..count).map(|_| self.engine.submit(Submission::new(workflow, inputs.clone()))).collect();
+        let mut submits: FuturesUnordered<_> = (0..count)
+            .map(|_| {
+                self.engine
+                    .submit(Submission::new(workflow, inputs.clone()))
+            })
+            .collect();
         while let Some(submitted) = submits.next().await {
             submitted?;
         }
@@ -155,7 +187,10 @@ impl Rig {
 
     async fn succeeded(&self) -> Result<u64> {
         let counts = self.engine.counts().await?;
-        Ok(counts.iter().find(|(state, _)| *state == RunState::Succeeded).map_or(0, |(_, n)| *n))
+        Ok(counts
+            .iter()
+            .find(|(state, _)| *state == RunState::Succeeded)
+            .map_or(0, |(_, n)| *n))
     }
 
     async fn fan(&self, width: usize) -> Result<()> {
@@ -213,7 +248,13 @@ pub(crate) struct Workload {
 
 macro_rules! workload {
     ($name:literal, $unit:ident, $floor:expr, $goal:expr, |$rig:ident| $body:expr) => {
-        Workload { name: $name, unit: Unit::$unit, floor: $floor, goal: $goal, run: |$rig| Box::pin(async move { $body }) }
+        Workload {
+            name: $name,
+            unit: Unit::$unit,
+            floor: $floor,
+            goal: $goal,
+            run: |$rig| Box::pin(async move { $body }),
+        }
     };
 }
 
@@ -240,7 +281,9 @@ async fn latencies(rig: &Rig, count: usize, submit_only: bool) -> Result<Vec<f64
     for _ in 0..count {
         let start = Instant::now();
         if submit_only {
-            rig.engine.submit(Submission::new("single", json!({}))).await?;
+            rig.engine
+                .submit(Submission::new("single", json!({})))
+                .await?;
             micros.push(start.elapsed().as_secs_f64() * 1e6);
             while rig.engine.is_busy().await? {
                 tokio::task::yield_now().await;
@@ -255,56 +298,144 @@ async fn latencies(rig: &Rig, count: usize, submit_only: bool) -> Result<Vec<f64
 }
 
 pub(crate) const ALL: &[Workload] = &[
-    workload!("W1 10,000 one-task runs", PerSecond, Some(15_000.0), Some(40_000.0), |rig| {
-        rate(10_000, timed(rig.finish_many("single", &json!({}), 10_000)).await?)
-    }),
-    workload!("W2 fan-out 1,000 + finalize", Seconds, Some(0.15), Some(0.06), |rig| {
-        plain(timed(rig.fan(1_000)).await?.as_secs_f64())
-    }),
-    workload!("W2 100 fan-outs of 10", PerSecond, Some(15_000.0), Some(40_000.0), |rig| {
-        let items: Vec<usize> = (0..10).collect();
-        rate(1_100, timed(rig.finish_many("fan", &json!({ "items": items }), 100)).await?)
-    }),
-    workload!("W2 fan-out 10,000 + finalize", Seconds, Some(1.5), Some(0.5), |rig| {
-        plain(timed(rig.fan(10_000)).await?.as_secs_f64())
-    }),
-    workload!("W3 chain of 50, per hop", Millis, Some(0.8), Some(0.25), |rig| {
-        plain(timed(async { rig.finish("chain-50", json!({})).await.map(drop) }).await?.as_secs_f64() * 1e3 / 50.0)
-    }),
+    workload!(
+        "W1 10,000 one-task runs",
+        PerSecond,
+        Some(15_000.0),
+        Some(40_000.0),
+        |rig| {
+            rate(
+                10_000,
+                timed(rig.finish_many("single", &json!({}), 10_000)).await?,
+            )
+        }
+    ),
+    workload!(
+        "W2 fan-out 1,000 + finalize",
+        Seconds,
+        Some(0.15),
+        Some(0.06),
+        |rig| { plain(timed(rig.fan(1_000)).await?.as_secs_f64()) }
+    ),
+    workload!(
+        "W2 100 fan-outs of 10",
+        PerSecond,
+        Some(15_000.0),
+        Some(40_000.0),
+        |rig| {
+            let items: Vec<usize> = (0..10).collect();
+            rate(
+                1_100,
+                timed(rig.finish_many("fan", &json!({ "items": items }), 100)).await?,
+            )
+        }
+    ),
+    workload!(
+        "W2 fan-out 10,000 + finalize",
+        Seconds,
+        Some(1.5),
+        Some(0.5),
+        |rig| { plain(timed(rig.fan(10_000)).await?.as_secs_f64()) }
+    ),
+    workload!(
+        "W3 chain of 50, per hop",
+        Millis,
+        Some(0.8),
+        Some(0.25),
+        |rig| {
+            plain(
+                timed(async { rig.finish("chain-50", json!({})).await.map(drop) })
+                    .await?
+                    .as_secs_f64()
+                    * 1e3
+                    / 50.0,
+            )
+        }
+    ),
     workload!("W3 chain of 1,000, per hop", Millis, None, None, |rig| {
-        plain(timed(async { rig.finish("chain-1000", json!({})).await.map(drop) }).await?.as_secs_f64())
+        plain(
+            timed(async { rig.finish("chain-1000", json!({})).await.map(drop) })
+                .await?
+                .as_secs_f64(),
+        )
     }),
-    workload!("W4 1,000 three-step pipelines", PerSecond, Some(15_000.0), Some(40_000.0), |rig| {
-        rate(3_000, timed(rig.finish_many("chain-3", &json!({}), 1_000)).await?)
-    }),
-    workload!("W5 submit → result, p50", Millis, Some(1.5), Some(0.8), |rig| {
-        let micros = latencies(rig, 200, false).await?;
-        Ok(Sample { value: micros[100] / 1e3, p99: Some(micros[198] / 1e3) })
-    }),
-    workload!("flat: fan-in of 10 (×100), per task", MicrosPerTask, None, None, |rig| {
-        let took = timed(async {
-            for _ in 0..100 {
-                rig.fan(10).await?;
-            }
-            Ok(())
-        });
-        plain(took.await?.as_secs_f64() * 1e6 / 1_000.0)
-    }),
-    workload!("flat: fan-in of 1,000 (×5), per task", MicrosPerTask, None, None, |rig| {
-        let took = timed(async {
-            for _ in 0..5 {
-                rig.fan(1_000).await?;
-            }
-            Ok(())
-        });
-        plain(took.await?.as_secs_f64() * 1e6 / 5_000.0)
-    }),
-    workload!("flat: fan-in of 10,000, per task", MicrosPerTask, None, None, |rig| {
-        plain(timed(rig.fan(10_000)).await?.as_secs_f64() * 1e6 / 10_000.0)
-    }),
-    workload!("flat: chain of 10, per hop", MicrosPerTask, None, None, |rig| {
-        plain(timed(async { rig.finish("chain-10", json!({})).await.map(drop) }).await?.as_secs_f64() * 1e6 / 10.0)
-    }),
+    workload!(
+        "W4 1,000 three-step pipelines",
+        PerSecond,
+        Some(15_000.0),
+        Some(40_000.0),
+        |rig| {
+            rate(
+                3_000,
+                timed(rig.finish_many("chain-3", &json!({}), 1_000)).await?,
+            )
+        }
+    ),
+    workload!(
+        "W5 submit → result, p50",
+        Millis,
+        Some(1.5),
+        Some(0.8),
+        |rig| {
+            let micros = latencies(rig, 200, false).await?;
+            Ok(Sample {
+                value: micros[100] / 1e3,
+                p99: Some(micros[198] / 1e3),
+            })
+        }
+    ),
+    workload!(
+        "flat: fan-in of 10 (×100), per task",
+        MicrosPerTask,
+        None,
+        None,
+        |rig| {
+            let took = timed(async {
+                for _ in 0..100 {
+                    rig.fan(10).await?;
+                }
+                Ok(())
+            });
+            plain(took.await?.as_secs_f64() * 1e6 / 1_000.0)
+        }
+    ),
+    workload!(
+        "flat: fan-in of 1,000 (×5), per task",
+        MicrosPerTask,
+        None,
+        None,
+        |rig| {
+            let took = timed(async {
+                for _ in 0..5 {
+                    rig.fan(1_000).await?;
+                }
+                Ok(())
+            });
+            plain(took.await?.as_secs_f64() * 1e6 / 5_000.0)
+        }
+    ),
+    workload!(
+        "flat: fan-in of 10,000, per task",
+        MicrosPerTask,
+        None,
+        None,
+        |rig| { plain(timed(rig.fan(10_000)).await?.as_secs_f64() * 1e6 / 10_000.0) }
+    ),
+    workload!(
+        "flat: chain of 10, per hop",
+        MicrosPerTask,
+        None,
+        None,
+        |rig| {
+            plain(
+                timed(async { rig.finish("chain-10", json!({})).await.map(drop) })
+                    .await?
+                    .as_secs_f64()
+                    * 1e6
+                    / 10.0,
+            )
+        }
+    ),
 ];
 
 /// What a store full of finished runs costs those to come.
@@ -350,7 +481,14 @@ pub(crate) async fn backlog(rig: &Rig, runs: usize) -> Result<Backlog> {
 /// Resident memory of this process, MB; 0 where the system does not tell.
 fn resident_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap_or_default();
-    let kilobytes: f64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0.0);
+    let line = status
+        .lines()
+        .find(|l| l.starts_with("VmRSS:"))
+        .unwrap_or_default();
+    let kilobytes: f64 = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0.0);
     kilobytes / 1024.0
 }

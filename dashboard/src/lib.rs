@@ -1,1 +1,3 @@
-//! aquatint-dashboard
+//! Server-rendered pages beside the API.
+//!
+//! There are none yet, and nothing links here until there are.

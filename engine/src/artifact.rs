@@ -159,7 +159,10 @@ impl ArtifactStore {
         let renewed = || {
             let _lock = self.lock(Lock::Shared)?;
             let path = self.path(artifact).ok_or(io::ErrorKind::NotFound)?;
-            std::fs::File::options().append(true).open(path)?.set_modified(SystemTime::now())
+            std::fs::File::options()
+                .append(true)
+                .open(path)?
+                .set_modified(SystemTime::now())
         };
         renewed().is_ok()
     }

@@ -51,7 +51,10 @@ impl WorkerConfig {
     /// Serves these queues, and with them the engine's own small work.
     #[must_use]
     pub fn new(queues: impl IntoIterator<Item = (QueueName, u32)>) -> Self {
-        Self { queues: queues.into_iter().collect(), shutdown_grace: Duration::from_secs(30) }
+        Self {
+            queues: queues.into_iter().collect(),
+            shutdown_grace: Duration::from_secs(30),
+        }
     }
 }
 
@@ -68,12 +71,23 @@ pub struct QueuesError {
 /// # Errors
 /// [`QueuesError`] names the part that cannot be read.
 pub fn parse_queues(text: &str) -> Result<Vec<(QueueName, u32)>, QueuesError> {
-    let error = |got: &str, why: &str| QueuesError { got: got.to_owned(), why: why.to_owned() };
+    let error = |got: &str, why: &str| QueuesError {
+        got: got.to_owned(),
+        why: why.to_owned(),
+    };
     let mut queues: Vec<(QueueName, u32)> = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
         let (name, slots) = part.split_once(':').ok_or_else(|| error(part, ""))?;
         let name = QueueName::new(name.trim()).map_err(|e| error(part, &format!(": {e}")))?;
-        let slots = slots.trim().parse::<u32>().ok().filter(|n| (1..=10_000).contains(n));
+        let slots = slots
+            .trim()
+            .parse::<u32>()
+            .ok()
+            .filter(|n| (1..=10_000).contains(n));
         let slots = slots.ok_or_else(|| error(part, ": slots must be a number from 1 to 10000"))?;
         if queues.iter().any(|(known, _)| *known == name) {
             return Err(error(part, ": the queue is named twice"));
@@ -93,10 +107,25 @@ mod tests {
     #[test]
     fn queues_are_read_or_refused_with_the_part_at_fault() {
         let queues = parse_queues("gpu:1, cpu:4").expect("well formed");
-        assert_eq!(queues.iter().map(|(q, n)| format!("{q}={n}")).collect::<Vec<_>>(), ["gpu=1", "cpu=4"]);
-        for (bad, part) in [("gpu", "`gpu`"), ("gpu:x", "`gpu:x`"), ("gpu:1,gpu:2", "twice"), ("", "no queue"), ("a b:1", "a b")] {
+        assert_eq!(
+            queues
+                .iter()
+                .map(|(q, n)| format!("{q}={n}"))
+                .collect::<Vec<_>>(),
+            ["gpu=1", "cpu=4"]
+        );
+        for (bad, part) in [
+            ("gpu", "`gpu`"),
+            ("gpu:x", "`gpu:x`"),
+            ("gpu:1,gpu:2", "twice"),
+            ("", "no queue"),
+            ("a b:1", "a b"),
+        ] {
             let message = parse_queues(bad).expect_err("malformed").to_string();
-            assert!(message.contains(part) && message.contains("gpu:1,cpu:4"), "{message}");
+            assert!(
+                message.contains(part) && message.contains("gpu:1,cpu:4"),
+                "{message}"
+            );
         }
     }
 }

@@ -14,7 +14,8 @@ use crate::id::RunId;
 use crate::library::Library;
 use crate::run::{Event, NewRun, RunOptions, RunState};
 use crate::store::{
-    Answer, ArtifactView, AttemptView, LogView, Op, RunAction, RunFilter, RunView, Store, SweepCounts, TaskView,
+    Answer, ArtifactView, AttemptView, LogView, Op, RunAction, RunFilter, RunView, Store,
+    SweepCounts, TaskView,
 };
 use crate::task::Progress;
 use crate::worker::{Shared, Worker, concurrency_key, sweep};
@@ -76,7 +77,11 @@ pub struct Submission {
 impl Submission {
     /// A workflow with its inputs, and otherwise the defaults.
     pub fn new(workflow: impl Into<String>, inputs: Value) -> Self {
-        Self { workflow: workflow.into(), inputs, ..Self::default() }
+        Self {
+            workflow: workflow.into(),
+            inputs,
+            ..Self::default()
+        }
     }
 }
 
@@ -118,9 +123,14 @@ impl Engine {
             path: config.data_dir.join(what),
             reason: error.to_string(),
         };
-        let artifacts =
-            ArtifactStore::open(&config.data_dir.join("artifacts")).map_err(|e| folder("artifacts", &e))?;
-        let store = Store::open(&config.data_dir.join("aquatint.db"), config.durability, config.clock.clone()).await?;
+        let artifacts = ArtifactStore::open(&config.data_dir.join("artifacts"))
+            .map_err(|e| folder("artifacts", &e))?;
+        let store = Store::open(
+            &config.data_dir.join("aquatint.db"),
+            config.durability,
+            config.clock.clone(),
+        )
+        .await?;
         let handlers = HandlerRuntime::start().map_err(|e| folder("", &e))?;
         let handle = handlers.0.as_ref().expect("just started").handle().clone();
         let shared = Shared {
@@ -131,7 +141,10 @@ impl Engine {
             handlers: handle,
             scopes: Default::default(),
         };
-        Ok(Self { shared: Arc::new(shared), _handlers: Arc::new(handlers) })
+        Ok(Self {
+            shared: Arc::new(shared),
+            _handlers: Arc::new(handlers),
+        })
     }
 
     /// Begins to serve queues in this process.
@@ -163,15 +176,25 @@ impl Engine {
     /// Everything about a submit that needs no store.
     fn prepare(&self, submission: Submission) -> Result<NewRun, EngineError> {
         let definition = self.shared.library.get(&submission.workflow)?;
-        let given = if submission.inputs.is_null() { Value::Object(serde_json::Map::new()) } else { submission.inputs };
-        let inputs = definition
-            .plan
-            .inputs
-            .check(given)
-            .map_err(|problems| EngineError::Inputs { workflow: submission.workflow.clone(), problems })?;
-        let concurrency_key = concurrency_key(&definition.plan, &inputs).map_err(|error| EngineError::ConcurrencyKey {
-            workflow: submission.workflow,
-            reason: error.message,
+        let given = if submission.inputs.is_null() {
+            Value::Object(serde_json::Map::new())
+        } else {
+            submission.inputs
+        };
+        let inputs =
+            definition
+                .plan
+                .inputs
+                .check(given)
+                .map_err(|problems| EngineError::Inputs {
+                    workflow: submission.workflow.clone(),
+                    problems,
+                })?;
+        let concurrency_key = concurrency_key(&definition.plan, &inputs).map_err(|error| {
+            EngineError::ConcurrencyKey {
+                workflow: submission.workflow,
+                reason: error.message,
+            }
         })?;
         Ok(NewRun {
             id: RunId::new(self.shared.config.clock.now()),
@@ -269,15 +292,29 @@ impl Engine {
     /// When no run, or more than one, is meant.
     pub async fn find(&self, what: &str) -> Result<RunId, EngineError> {
         if what == "@latest" {
-            return self.shared.store.latest_run().await?.ok_or(EngineError::NoRuns);
+            return self
+                .shared
+                .store
+                .latest_run()
+                .await?
+                .ok_or(EngineError::NoRuns);
         }
         let prefix = what.to_ascii_lowercase();
-        let is_prefix = prefix.len() >= 4 && prefix.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-        let found = if is_prefix { self.shared.store.runs_like(&prefix).await? } else { Vec::new() };
+        let is_prefix =
+            prefix.len() >= 4 && prefix.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        let found = if is_prefix {
+            self.shared.store.runs_like(&prefix).await?
+        } else {
+            Vec::new()
+        };
         match found.as_slice() {
             [run] => Ok(*run),
-            [] => Err(EngineError::NoSuchRun { what: what.to_owned() }),
-            [..] => Err(EngineError::Ambiguous { what: what.to_owned() }),
+            [] => Err(EngineError::NoSuchRun {
+                what: what.to_owned(),
+            }),
+            [..] => Err(EngineError::Ambiguous {
+                what: what.to_owned(),
+            }),
         }
     }
 
@@ -339,7 +376,10 @@ impl Engine {
     ///
     /// # Errors
     /// A store error.
-    pub async fn progress(&self, run: RunId) -> Result<Vec<(StepIndex, i32, Progress)>, EngineError> {
+    pub async fn progress(
+        &self,
+        run: RunId,
+    ) -> Result<Vec<(StepIndex, i32, Progress)>, EngineError> {
         Ok(self.shared.store.progress(run).await?)
     }
 
@@ -384,9 +424,13 @@ impl Engine {
         let artifacts = self.shared.artifacts.clone();
         let missing = tokio::task::spawn_blocking(move || {
             let gone = referenced.iter().filter(|a| !artifacts.contains(a));
-            gone.map(|a| format!("artifact {} (`{}`) is missing", a.digest, a.name)).collect()
+            gone.map(|a| format!("artifact {} (`{}`) is missing", a.digest, a.name))
+                .collect()
         });
-        Ok(CheckReport { broken, missing: missing.await.unwrap_or_default() })
+        Ok(CheckReport {
+            broken,
+            missing: missing.await.unwrap_or_default(),
+        })
     }
 
     /// Finishes what is being written and closes the database. Stop workers first.
@@ -396,7 +440,9 @@ impl Engine {
 }
 
 fn remove_old_folders(root: &Path, min_age: Duration) -> Result<(), EngineError> {
-    let Ok(listing) = std::fs::read_dir(root) else { return Ok(()) };
+    let Ok(listing) = std::fs::read_dir(root) else {
+        return Ok(());
+    };
     for folder in listing {
         let folder = folder?;
         let age = folder.metadata()?.modified()?.elapsed().unwrap_or_default();

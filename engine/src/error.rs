@@ -74,7 +74,11 @@ fn list(problems: &[InputProblem]) -> String {
     problems
         .iter()
         .map(|p| {
-            let place = if p.pointer.is_empty() { String::new() } else { format!("{}: ", p.pointer) };
+            let place = if p.pointer.is_empty() {
+                String::new()
+            } else {
+                format!("{}: ", p.pointer)
+            };
             let help = p.help.as_ref().map_or(String::new(), |h| format!(" ({h})"));
             format!("\n  {place}{}{help}", p.message)
         })

@@ -10,7 +10,10 @@ use serde_json::{Map, Value};
 use crate::id::WorkflowName;
 use crate::registry::Registry;
 use crate::workflow::plan::Plan;
-use crate::workflow::{AnyCatalog, Catalog, Diagnostics, Source, StepAction, TaskSignature, Workflow, WorkflowSignature};
+use crate::workflow::{
+    AnyCatalog, Catalog, Diagnostics, Source, StepAction, TaskSignature, Workflow,
+    WorkflowSignature,
+};
 
 /// A definition ready to be run.
 #[derive(Debug)]
@@ -50,9 +53,14 @@ pub enum LibraryError {
 }
 
 fn hint(known: &[String], name: &str) -> String {
-    let close = known.iter().map(|k| (strsim::damerau_levenshtein(k, name), k)).min();
+    let close = known
+        .iter()
+        .map(|k| (strsim::damerau_levenshtein(k, name), k))
+        .min();
     match close {
-        Some((distance, candidate)) if distance <= name.len().div_ceil(3) => format!("; did you mean `{candidate}`?"),
+        Some((distance, candidate)) if distance <= name.len().div_ceil(3) => {
+            format!("; did you mean `{candidate}`?")
+        }
         _ if known.is_empty() => "; no workflows are known".to_owned(),
         _ => format!("; there are: {}", known.join(", ")),
     }
@@ -78,12 +86,20 @@ impl Library {
     /// A library whose definitions may name these tasks.
     #[must_use]
     pub fn new(registry: Registry) -> Self {
-        Self { entries: BTreeMap::new(), registry }
+        Self {
+            entries: BTreeMap::new(),
+            registry,
+        }
     }
 
     /// Adds a definition under the name its file gives it; a later one replaces an earlier.
     pub fn add(&mut self, name: &str, file: impl Into<String>, text: impl Into<Cow<'static, str>>) {
-        let entry = Entry { file: file.into(), text: text.into(), shallow: OnceLock::new(), checked: OnceLock::new() };
+        let entry = Entry {
+            file: file.into(),
+            text: text.into(),
+            shallow: OnceLock::new(),
+            checked: OnceLock::new(),
+        };
         self.entries.insert(name.to_owned(), entry);
     }
 
@@ -92,15 +108,28 @@ impl Library {
     /// # Errors
     /// When the file cannot be read, or does not even say what it is called.
     pub fn add_file(&mut self, path: &Path) -> Result<WorkflowName, LibraryError> {
-        let unreadable = |reason: String| LibraryError::Unreadable { path: path.to_owned(), reason };
-        let size = std::fs::metadata(path).map_err(|e| unreadable(e.to_string()))?.len();
+        let unreadable = |reason: String| LibraryError::Unreadable {
+            path: path.to_owned(),
+            reason,
+        };
+        let size = std::fs::metadata(path)
+            .map_err(|e| unreadable(e.to_string()))?
+            .len();
         if size > 256 * 1024 {
-            return Err(unreadable(format!("it has {size} bytes; a definition has 262144 at most")));
+            return Err(unreadable(format!(
+                "it has {size} bytes; a definition has 262144 at most"
+            )));
         }
         let text = std::fs::read_to_string(path).map_err(|e| unreadable(e.to_string()))?;
         let file = path.display().to_string();
-        let workflow =
-            Workflow::parse(&Source { file: &file, text: &text }, &AnyCatalog).map_err(LibraryError::Invalid)?;
+        let workflow = Workflow::parse(
+            &Source {
+                file: &file,
+                text: &text,
+            },
+            &AnyCatalog,
+        )
+        .map_err(LibraryError::Invalid)?;
         self.add(workflow.name.as_str(), file, text);
         Ok(workflow.name)
     }
@@ -110,18 +139,26 @@ impl Library {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn add_folder(&mut self, folder: &Path) -> Result<Vec<LibraryError>, LibraryError> {
-        let unreadable = |reason: String| LibraryError::Unreadable { path: folder.to_owned(), reason };
+        let unreadable = |reason: String| LibraryError::Unreadable {
+            path: folder.to_owned(),
+            reason,
+        };
         let listing = std::fs::read_dir(folder).map_err(|e| unreadable(e.to_string()))?;
         let mut files = Vec::new();
         for entry in listing {
             let path = entry.map_err(|e| unreadable(e.to_string()))?.path();
-            let is_definition = path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "toml");
+            let is_definition = path
+                .extension()
+                .is_some_and(|e| e == "yaml" || e == "yml" || e == "toml");
             if is_definition {
                 files.push(path);
             }
         }
         files.sort();
-        Ok(files.iter().filter_map(|path| self.add_file(path).err()).collect())
+        Ok(files
+            .iter()
+            .filter_map(|path| self.add_file(path).err())
+            .collect())
     }
 
     /// The names of all definitions, sorted.
@@ -141,15 +178,29 @@ impl Library {
     /// # Errors
     /// [`LibraryError::Unknown`] with the nearest name, or all its mistakes.
     pub fn get(&self, name: &str) -> Result<Arc<Definition>, LibraryError> {
-        let entry = self.entries.get(name).ok_or_else(|| LibraryError::Unknown {
-            name: name.to_owned(),
-            known: self.entries.keys().cloned().collect(),
-        })?;
+        let entry = self
+            .entries
+            .get(name)
+            .ok_or_else(|| LibraryError::Unknown {
+                name: name.to_owned(),
+                known: self.entries.keys().cloned().collect(),
+            })?;
         let checked = entry.checked.get_or_init(|| {
-            let workflow = Workflow::parse(&Source { file: &entry.file, text: &entry.text }, self)?;
-            let plan = Plan::compile(&workflow).expect("a definition that passed its checks compiles");
+            let workflow = Workflow::parse(
+                &Source {
+                    file: &entry.file,
+                    text: &entry.text,
+                },
+                self,
+            )?;
+            let plan =
+                Plan::compile(&workflow).expect("a definition that passed its checks compiles");
             let spec = workflow.to_json().into();
-            Ok(Arc::new(Definition { workflow, plan: Arc::new(plan), spec }))
+            Ok(Arc::new(Definition {
+                workflow,
+                plan: Arc::new(plan),
+                spec,
+            }))
         });
         checked.clone().map_err(LibraryError::Invalid)
     }
@@ -163,20 +214,36 @@ impl Library {
 
 impl Catalog for Library {
     fn task(&self, name: &str) -> Option<TaskSignature<'_>> {
-        self.registry.spec(name).map(|spec| TaskSignature { input_schema: &spec.input_schema })
+        self.registry.spec(name).map(|spec| TaskSignature {
+            input_schema: &spec.input_schema,
+        })
     }
 
     fn task_names(&self) -> Vec<String> {
-        self.registry.specs().map(|spec| spec.name.to_string()).collect()
+        self.registry
+            .specs()
+            .map(|spec| spec.name.to_string())
+            .collect()
     }
 
     fn workflow(&self, name: &str) -> Option<WorkflowSignature<'_>> {
         let entry = self.entries.get(name)?;
         let shallow = entry.shallow.get_or_init(|| {
-            Workflow::parse(&Source { file: &entry.file, text: &entry.text }, &AnyCatalog).ok()
+            Workflow::parse(
+                &Source {
+                    file: &entry.file,
+                    text: &entry.text,
+                },
+                &AnyCatalog,
+            )
+            .ok()
         });
         // One with mistakes of its own is reported where it is asked for.
-        Some(shallow.as_ref().map_or_else(WorkflowSignature::default, signature))
+        Some(
+            shallow
+                .as_ref()
+                .map_or_else(WorkflowSignature::default, signature),
+        )
     }
 
     fn workflow_names(&self) -> Vec<String> {

@@ -150,7 +150,11 @@ impl TaskKey {
     /// The row that stands for a step as a whole.
     #[must_use]
     pub fn step(run: RunId, step: StepIndex) -> Self {
-        Self { run, step, item: Self::WHOLE }
+        Self {
+            run,
+            step,
+            item: Self::WHOLE,
+        }
     }
 
     /// The item's index, in a mapped step.
@@ -191,7 +195,10 @@ impl Held {
 
 /// A TaskRun as decisions see it.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "the columns, one to one; migrations/ describes them")]
+#[expect(
+    missing_docs,
+    reason = "the columns, one to one; migrations/ describes them"
+)]
 pub struct TaskRow {
     pub key: TaskKey,
     pub state: TaskState,
@@ -219,11 +226,16 @@ pub struct TaskRow {
     pub output: Option<Arc<str>>,
     pub error: Option<Failure>,
     pub cached: bool,
+    /// Whether an event tells of the present attempt.
+    pub announced: bool,
 }
 
 /// A run as decisions see it; what they never look at stays in the store.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "the columns, one to one; migrations/ describes them")]
+#[expect(
+    missing_docs,
+    reason = "the columns, one to one; migrations/ describes them"
+)]
 pub struct RunRow {
     pub id: RunId,
     pub workflow: WorkflowName,
@@ -241,8 +253,9 @@ pub struct RunRow {
     pub parent: Option<Parent>,
     pub concurrency_key: Option<Arc<str>>,
     pub failure: Option<Failure>,
-    /// Written, never read.
+    /// Written, never read; a first start is kept.
     pub output: Option<Arc<str>>,
+    pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
     pub deadline_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
@@ -278,13 +291,22 @@ impl Failure {
     /// A failure from a handler's error.
     #[must_use]
     pub fn new(outcome: AttemptOutcome, error: &TaskError) -> Self {
-        Self { step: None, item: None, outcome, class: error.class.clone(), message: error.message.clone() }
+        Self {
+            step: None,
+            item: None,
+            outcome,
+            class: error.class.clone(),
+            message: error.message.clone(),
+        }
     }
 }
 
-/// One attempt, as recorded at its end.
+/// An attempt that did not succeed, as recorded at its end.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "the columns, one to one; migrations/ describes them")]
+#[expect(
+    missing_docs,
+    reason = "the columns, one to one; migrations/ describes them"
+)]
 pub struct AttemptRow {
     pub key: TaskKey,
     pub attempt: i64,
@@ -316,27 +338,70 @@ pub enum EventKind {
     /// The run was accepted.
     RunSubmitted { workflow: WorkflowName },
     /// A worker began an attempt.
-    TaskStarted { step: StepName, #[serde(default, skip_serializing_if = "Option::is_none")] item: Option<u32>, attempt: i64 },
+    TaskStarted {
+        step: StepName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<u32>,
+        attempt: i64,
+    },
     /// A step, or an item of one, ended well.
-    TaskSucceeded { step: StepName, #[serde(default, skip_serializing_if = "Option::is_none")] item: Option<u32>, attempt: i64, cached: bool },
+    TaskSucceeded {
+        step: StepName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<u32>,
+        attempt: i64,
+        cached: bool,
+    },
     /// An attempt failed; another follows.
-    TaskRetrying { step: StepName, #[serde(default, skip_serializing_if = "Option::is_none")] item: Option<u32>, attempt: i64, due_at: Timestamp, class: String, message: String },
+    TaskRetrying {
+        step: StepName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<u32>,
+        attempt: i64,
+        due_at: Timestamp,
+        class: String,
+        message: String,
+    },
     /// A step, or an item of one, failed for good.
-    TaskFailed { step: StepName, #[serde(default, skip_serializing_if = "Option::is_none")] item: Option<u32>, attempt: i64, class: String, message: String },
+    TaskFailed {
+        step: StepName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<u32>,
+        attempt: i64,
+        class: String,
+        message: String,
+    },
     /// A step, or an item of one, was not needed.
-    TaskSkipped { step: StepName, #[serde(default, skip_serializing_if = "Option::is_none")] item: Option<u32> },
+    TaskSkipped {
+        step: StepName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<u32>,
+    },
     /// A worker that shuts down gave an attempt back.
-    TaskReleased { step: StepName, #[serde(default, skip_serializing_if = "Option::is_none")] item: Option<u32>, attempt: i64 },
+    TaskReleased {
+        step: StepName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<u32>,
+        attempt: i64,
+    },
     /// A mapped step became this many items.
     TaskMapped { step: StepName, items: u64 },
     /// A step's work was handed to a run of another workflow.
-    ChildStarted { step: StepName, #[serde(default, skip_serializing_if = "Option::is_none")] item: Option<u32>, child: RunId },
+    ChildStarted {
+        step: StepName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<u32>,
+        child: RunId,
+    },
     /// No more steps start until it is resumed.
     RunPaused,
     /// Steps start again.
     RunResumed,
     /// The failed steps are tried again.
-    RunRetried { generation: i64, steps: Vec<StepName> },
+    RunRetried {
+        generation: i64,
+        steps: Vec<StepName>,
+    },
     /// The run ended well.
     RunSucceeded,
     /// The run failed.
@@ -349,7 +414,10 @@ impl EventKind {
     /// Whether the run has ended with this.
     #[must_use]
     pub fn ends_run(&self) -> bool {
-        matches!(self, Self::RunSucceeded | Self::RunFailed { .. } | Self::RunCancelled)
+        matches!(
+            self,
+            Self::RunSucceeded | Self::RunFailed { .. } | Self::RunCancelled
+        )
     }
 }
 

@@ -41,8 +41,9 @@ pub use open::Durability;
 pub use read::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
 
 pub(crate) use claim::{Claim, Demand, Granted, Halt, Held, Lane};
-pub(crate) use op::{Answer, AttemptReport, Op, WorkerRow};
-pub(crate) use plans::Plans;
+pub(crate) use op::{Answer, AttemptReport, Op, Overdue, WorkerRow};
+
+use plans::Plans;
 
 use crate::id::RunId;
 use crate::time::Clock;
@@ -60,7 +61,11 @@ pub(crate) struct Store {
 
 impl Store {
     /// Opens the database file, making and migrating it as needed, and starts the writer.
-    pub(crate) async fn open(path: &Path, durability: Durability, clock: Clock) -> Result<Self, StoreError> {
+    pub(crate) async fn open(
+        path: &Path,
+        durability: Durability,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
         let (conn, readers) = open::connect(path, durability).await?;
         let (outbox, inbox) = mpsc::unbounded_channel();
         let plans = Plans::default();
@@ -76,7 +81,12 @@ impl Store {
             data_version: 0,
         };
         tokio::spawn(writer.run());
-        Ok(Self { outbox, readers, plans, notifier })
+        Ok(Self {
+            outbox,
+            readers,
+            plans,
+            notifier,
+        })
     }
 
     /// Asks the writer, and waits until the answer is durable.
@@ -85,17 +95,27 @@ impl Store {
     }
 
     /// [`Store::write`], giving a slot back with it.
-    pub(crate) async fn write_freeing(&self, op: Op, permit: Option<OwnedSemaphorePermit>) -> Result<Answer, StoreError> {
+    pub(crate) async fn write_freeing(
+        &self,
+        op: Op,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
         let request = Box::new(Request { op, permit, reply });
-        self.outbox.send(Message::Request(request)).map_err(|_| StoreError::Closed)?;
+        self.outbox
+            .send(Message::Request(request))
+            .map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
     /// Asks the writer without waiting: for what may be lost with the process.
     pub(crate) fn post(&self, op: Op) {
         let (reply, _) = oneshot::channel();
-        let _ = self.outbox.send(Message::Request(Box::new(Request { op, permit: None, reply })));
+        let _ = self.outbox.send(Message::Request(Box::new(Request {
+            op,
+            permit: None,
+            reply,
+        })));
     }
 
     /// From now on, claim for this worker whenever it has free slots.
@@ -112,10 +132,6 @@ impl Store {
     /// Changes whenever the run does: a hint to look again.
     pub(crate) fn watch(&self, run: RunId) -> tokio::sync::watch::Receiver<u64> {
         self.notifier.watch(run)
-    }
-
-    pub(crate) fn plans(&self) -> &Plans {
-        &self.plans
     }
 
     /// Finishes what is queued and closes the database.

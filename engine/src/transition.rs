@@ -87,6 +87,7 @@ pub enum Change {
 
 /// What a decision asks for beside the rows it changed.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the fields say what their names say")]
 pub enum Effect {
     /// Cancel what has not ended, but for the step that runs when a run fails.
     CancelRest { except: Option<StepIndex> },
@@ -101,7 +102,10 @@ pub enum Effect {
     /// The run has ended: the next run of the same concurrency key may begin.
     ReleaseConcurrency,
     /// The run has ended: the step that waits for it has its answer.
-    SettleParent { parent: Parent, outcome: ChildOutcome },
+    SettleParent {
+        parent: Parent,
+        outcome: ChildOutcome,
+    },
     /// Work has become ready in a queue.
     Ring { queue: QueueName },
     /// A task will be due then.
@@ -201,7 +205,15 @@ impl Workset {
     pub fn new(plan: Arc<Plan>, run: RunRow, rows: impl IntoIterator<Item = TaskRow>) -> Self {
         let tasks = rows
             .into_iter()
-            .map(|row| ((row.key.step, row.key.item), Loaded { row, change: Change::None }))
+            .map(|row| {
+                (
+                    (row.key.step, row.key.item),
+                    Loaded {
+                        row,
+                        change: Change::None,
+                    },
+                )
+            })
             .collect();
         Self {
             plan,
@@ -231,7 +243,13 @@ impl Workset {
     }
 
     fn insert(&mut self, row: TaskRow) {
-        self.tasks.insert((row.key.step, row.key.item), Loaded { row, change: Change::New });
+        self.tasks.insert(
+            (row.key.step, row.key.item),
+            Loaded {
+                row,
+                change: Change::New,
+            },
+        );
     }
 
     fn step(&self, step: StepIndex) -> &PlanStep {
@@ -292,7 +310,10 @@ impl Workset {
         if !self.takes_place(step, item) {
             return false;
         }
-        let is_full = self.plan.max_parallel.is_some_and(|limit| self.run.active >= i64::from(limit));
+        let is_full = self
+            .plan
+            .max_parallel
+            .is_some_and(|limit| self.run.active >= i64::from(limit));
         let run = self.run_mut();
         if is_full {
             run.waiting += 1;
@@ -317,8 +338,17 @@ impl Workset {
     }
 
     /// Records how the present attempt of a row ended.
-    fn end_attempt(&mut self, step: StepIndex, item: i32, outcome: AttemptOutcome, error: Option<Failure>, now: Timestamp) {
-        let row = self.row(step, item).expect("the row under decision is loaded");
+    fn end_attempt(
+        &mut self,
+        step: StepIndex,
+        item: i32,
+        outcome: AttemptOutcome,
+        error: Option<Failure>,
+        now: Timestamp,
+    ) {
+        let row = self
+            .row(step, item)
+            .expect("the row under decision is loaded");
         let attempt = AttemptRow {
             key: row.key,
             attempt: row.attempt,
@@ -364,7 +394,11 @@ fn timeout_ms(step: &PlanStep) -> Option<i64> {
 fn blank(run: &RunRow, plan: &Plan, step: StepIndex, item: i32, now: Timestamp) -> TaskRow {
     let planned = &plan.steps[step as usize];
     TaskRow {
-        key: TaskKey { run: run.id, step, item },
+        key: TaskKey {
+            run: run.id,
+            step,
+            item,
+        },
         state: TaskState::Blocked,
         held: Held::default(),
         pending: i64::try_from(planned.needs.len()).unwrap_or(i64::MAX),
@@ -388,5 +422,6 @@ fn blank(run: &RunRow, plan: &Plan, step: StepIndex, item: i32, now: Timestamp) 
         output: None,
         error: None,
         cached: false,
+        announced: false,
     }
 }

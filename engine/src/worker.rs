@@ -27,7 +27,7 @@ use crate::artifact::ArtifactStore;
 use crate::config::{EngineConfig, WorkerConfig};
 use crate::id::{QueueName, WorkerId};
 use crate::library::Library;
-use crate::store::{Answer, Demand, Granted, Lane, Op, Store, StoreError, WorkerRow};
+use crate::store::{Answer, Demand, Granted, Lane, Op, Overdue, Store, StoreError, WorkerRow};
 use crate::transport::local;
 use crate::workflow::plan::CONTROL_QUEUE;
 
@@ -82,7 +82,10 @@ impl Drop for LeaseFile {
 }
 
 fn lease_path(config: &EngineConfig, worker: WorkerId) -> std::path::PathBuf {
-    config.data_dir.join("workers").join(format!("{worker}.lock"))
+    config
+        .data_dir
+        .join("workers")
+        .join(format!("{worker}.lock"))
 }
 
 /// Whether a worker of this machine is certainly gone: it left its file unlocked.
@@ -100,12 +103,18 @@ fn is_dead(config: &EngineConfig, worker: WorkerId) -> bool {
 }
 
 fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
 
 impl Worker {
     /// Registers, and begins to serve.
-    pub(crate) async fn start(shared: Arc<Shared>, config: WorkerConfig) -> Result<Self, StoreError> {
+    pub(crate) async fn start(
+        shared: Arc<Shared>,
+        config: WorkerConfig,
+    ) -> Result<Self, StoreError> {
         let id = WorkerId::new(shared.config.clock.now());
         let mut queues = config.queues.clone();
         let control = QueueName::new(CONTROL_QUEUE).expect("the control queue's name is a name");
@@ -132,21 +141,38 @@ impl Worker {
             let held = Arc::clone(&demand.held);
             let handle = move |ticket: Granted| {
                 // A task of its own: apalis polls all of a worker's handlers in one.
-                let running = tokio::spawn(attempt::run(Arc::clone(&shared), Arc::clone(&held), ticket));
+                let running =
+                    tokio::spawn(attempt::run(Arc::clone(&shared), Arc::clone(&held), ticket));
                 async move {
                     if let Err(error) = running.await {
                         tracing::error!(%error, "an attempt's driver ended abnormally; its lease will show it");
                     }
                 }
             };
-            loops.push(tokio::spawn(local::serve(format!("{queue}-{id}"), inbox, handle)));
+            loops.push(tokio::spawn(local::serve(
+                format!("{queue}-{id}"),
+                inbox,
+                handle,
+            )));
         }
         shared.store.serve(Arc::clone(&demand));
 
         let stopping = CancellationToken::new();
-        loops.push(tokio::spawn(heartbeats(Arc::clone(&shared), Arc::clone(&demand), queues, stopping.clone())));
+        loops.push(tokio::spawn(heartbeats(
+            Arc::clone(&shared),
+            Arc::clone(&demand),
+            queues,
+            stopping.clone(),
+        )));
         loops.push(tokio::spawn(sweeps(Arc::clone(&shared), stopping.clone())));
-        Ok(Self { shared, demand, shutdown_grace: config.shutdown_grace, stopping, loops, lease_file })
+        Ok(Self {
+            shared,
+            demand,
+            shutdown_grace: config.shutdown_grace,
+            stopping,
+            loops,
+            lease_file,
+        })
     }
 
     /// Stops in good order: no new claims; running attempts may finish within
@@ -155,11 +181,16 @@ impl Worker {
     pub async fn stop(mut self) {
         self.demand.close();
         let held = &self.demand.held;
-        if tokio::time::timeout(self.shutdown_grace, held.empty()).await.is_err() {
+        if tokio::time::timeout(self.shutdown_grace, held.empty())
+            .await
+            .is_err()
+        {
             held.release_all();
             let patience = self.shared.config.stop_grace + Duration::from_secs(5);
             if tokio::time::timeout(patience, held.empty()).await.is_err() {
-                tracing::warn!("some attempts could not be given back; they will run again once the lease ends");
+                tracing::warn!(
+                    "some attempts could not be given back; they will run again once the lease ends"
+                );
             }
         }
         self.stopping.cancel();
@@ -174,7 +205,11 @@ impl Worker {
     }
 }
 
-async fn register(shared: &Shared, id: WorkerId, queues: &[(QueueName, u32)]) -> Result<(), StoreError> {
+async fn register(
+    shared: &Shared,
+    id: WorkerId,
+    queues: &[(QueueName, u32)],
+) -> Result<(), StoreError> {
     let row = WorkerRow {
         id,
         host: host(),
@@ -186,7 +221,12 @@ async fn register(shared: &Shared, id: WorkerId, queues: &[(QueueName, u32)]) ->
 }
 
 /// Renews the lease, learns what was taken away, and stops all work when it cannot renew.
-async fn heartbeats(shared: Arc<Shared>, demand: Arc<Demand>, queues: Vec<(QueueName, u32)>, stopping: CancellationToken) {
+async fn heartbeats(
+    shared: Arc<Shared>,
+    demand: Arc<Demand>,
+    queues: Vec<(QueueName, u32)>,
+    stopping: CancellationToken,
+) {
     let lease = shared.config.lease;
     let mut last_renewed = Instant::now();
     loop {
@@ -202,11 +242,21 @@ async fn heartbeats(shared: Arc<Shared>, demand: Arc<Demand>, queues: Vec<(Queue
             holds: holds.clone(),
         };
         // The store may hang as well as refuse: either way the lease runs out.
-        let answer = tokio::time::timeout(lease.saturating_sub(asked - last_renewed), shared.store.write(beat)).await;
+        let answer = tokio::time::timeout(
+            lease.saturating_sub(asked - last_renewed),
+            shared.store.write(beat),
+        )
+        .await;
         match answer {
-            Ok(Ok(Answer::Beat { is_live: true, lost })) => {
+            Ok(Ok(Answer::Beat {
+                is_live: true,
+                lost,
+            })) => {
                 last_renewed = asked;
-                let lost: Vec<_> = holds.into_iter().filter(|(key, _)| lost.contains(key)).collect();
+                let lost: Vec<_> = holds
+                    .into_iter()
+                    .filter(|(key, _)| lost.contains(key))
+                    .collect();
                 demand.held.disown(&lost);
             }
             Ok(Ok(_)) => {
@@ -223,7 +273,9 @@ async fn heartbeats(shared: Arc<Shared>, demand: Arc<Demand>, queues: Vec<(Queue
             Err(_) => {}
         }
         if last_renewed.elapsed() >= lease {
-            tracing::error!("the lease could not be renewed in time: stopping this worker's own work, since others may begin it now");
+            tracing::error!(
+                "the lease could not be renewed in time: stopping this worker's own work, since others may begin it now"
+            );
             demand.held.disown_all();
         }
     }
@@ -248,17 +300,30 @@ async fn sweeps(shared: Arc<Shared>, stopping: CancellationToken) {
 }
 
 /// One sweep: workers that are gone, attempts that are overdue, runs whose time is up.
-pub(crate) async fn sweep(store: &Store, config: &EngineConfig) -> Result<crate::store::SweepCounts, StoreError> {
+///
+/// Looks first, from a reader, so that looking never holds up the writer.
+pub(crate) async fn sweep(
+    store: &Store,
+    config: &EngineConfig,
+) -> Result<crate::store::SweepCounts, StoreError> {
     let here = host();
-    let dead = store
-        .live_workers()
-        .await?
+    let live = store.live_workers().await?;
+    let dead = live
         .into_iter()
         .filter(|(id, host)| *host == here && is_dead(config, *id))
         .map(|(id, _)| id)
         .collect();
     let grace_ms = i64::try_from((config.stop_grace * 2).as_millis()).unwrap_or(i64::MAX);
-    match store.write(Op::Sweep { grace_ms, dead }).await? {
+    let mut overdue = Overdue {
+        workers: dead,
+        attempts: Vec::new(),
+    };
+    let now = config.clock.now();
+    overdue.attempts = store.overdue(now, grace_ms, &overdue.workers).await?;
+    if overdue.workers.is_empty() && overdue.attempts.is_empty() && !store.has_late(now).await? {
+        return Ok(crate::store::SweepCounts::default());
+    }
+    match store.write(Op::Sweep(overdue)).await? {
         Answer::Swept(counts) => Ok(counts),
         _ => Ok(crate::store::SweepCounts::default()),
     }

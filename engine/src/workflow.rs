@@ -31,7 +31,7 @@ pub use catalog::{AnyCatalog, Catalog, TaskSignature, WorkflowSignature};
 pub use diagnostic::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS};
 pub use expr::{ExprError, Expression, Prepared, References, Scope, Template};
 pub use inputs::{InputProblem, InputSchema};
-pub use plan::{Action, Mapping, Plan, PlanError, PlanStep, StepIndex};
+pub use plan::{Action, MapSource, Mapping, Plan, PlanError, PlanStep, StepIndex};
 pub use schema::json_schema;
 pub use source::{MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES, Source};
 

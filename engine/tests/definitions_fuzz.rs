@@ -128,6 +128,86 @@ fn apply(text: &str, edits: &[Edit]) -> String {
     text.into_iter().collect()
 }
 
+/// Expressions that are right by their grammar, whatever their types.
+fn well_formed() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "inputs.x",
+        "inputs",
+        "steps.x",
+        "steps.x.x",
+        "item",
+        "index",
+        "inputs.x[0]",
+        "inputs.big",
+        "1",
+        "0",
+        "-1",
+        "2.5",
+        "1e308",
+        "'a'",
+        "''",
+        "'é🏠'",
+        "b'\\xff'",
+        "null",
+        "true",
+        "false",
+        "7u",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "18446744073709551615u",
+        "[]",
+        "{}",
+        "int",
+        "y",
+    ])
+    .prop_map(str::to_owned);
+    leaf.prop_recursive(4, 24, 3, |inner| {
+        let operator = prop::sample::select(vec![
+            "+", "-", "*", "/", "%", "==", "!=", "<", "<=", ">", ">=", "&&", "||", "in",
+        ]);
+        let function = prop::sample::select(vec![
+            "size", "int", "uint", "double", "string", "bytes", "type", "dyn", "range", "!", "-",
+            "bool",
+        ]);
+        let method = prop::sample::select(vec!["contains", "startsWith", "endsWith", "join"]);
+        let comprehension =
+            prop::sample::select(vec!["map", "filter", "all", "exists", "exists_one"]);
+        prop_oneof![
+            (inner.clone(), operator, inner.clone())
+                .prop_map(|(a, op, b)| format!("({a} {op} {b})")),
+            (function, inner.clone()).prop_map(|(f, a)| format!("{f}({a})")),
+            (inner.clone(), method, inner.clone()).prop_map(|(a, m, b)| format!("{a}.{m}({b})")),
+            (inner.clone(), comprehension, inner.clone())
+                .prop_map(|(a, c, b)| format!("{a}.{c}(y, {b})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a}[{b}]")),
+            (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(a, b, c)| format!("({a} ? {b} : {c})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("[{a}, {b}]")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{{{a}: {b}}}")),
+            inner.clone().prop_map(|a| format!("has({a}.x)")),
+            inner.prop_map(|a| format!("{a}.x")),
+        ]
+    })
+}
+
+fn evaluates(text: &str) -> Result<(), TestCaseError> {
+    let Ok(expression) = Expression::parse(text) else {
+        return Ok(());
+    };
+    let scope = Scope::new()
+        .inputs_from(&json!({
+            "x": [1, 2.5, "a", null, { "x": true }, i64::MIN, u64::MAX, -0.0],
+            "big": (0..300).collect::<Vec<_>>(),
+        }))
+        .step("x", Prepared::from(json!({ "x": "text" })))
+        .item(Prepared::from(json!(3)), 1);
+    let value = expression.evaluate(&scope);
+    // What was accepted bare is accepted in braces, and says the same.
+    let braced = Template::parse(Value::String(format!("${{{{ {} }}}}", expression.text())));
+    prop_assert_eq!(braced.unwrap().evaluate(&scope), value);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -155,17 +235,12 @@ proptest! {
             "1u", "b'x'", "'''", "\\", "é", "type(", "int(", "string(", "{'a':", "dyn(", "@", "`", "\n", "//",
         ]), 0..14)
     ) {
-        let text = parts.concat();
-        if let Ok(expression) = Expression::parse(&text) {
-            let scope = Scope::new()
-                .inputs_from(&json!({ "x": [1, 2.5, "a", null, { "x": true }] }))
-                .step("x", Prepared::from(json!({ "x": "text" })))
-                .item(Prepared::from(json!(3)), 1);
-            let _ = expression.evaluate(&scope);
-            // What was accepted bare is accepted in braces, and says the same.
-            let braced = Template::parse(Value::String(format!("${{{{ {} }}}}", expression.text())));
-            prop_assert_eq!(braced.unwrap().evaluate(&scope), expression.evaluate(&scope));
-        }
+        evaluates(&parts.concat())?;
+    }
+
+    #[test]
+    fn no_well_formed_expression_breaks_the_evaluator(text in well_formed()) {
+        evaluates(&text)?;
     }
 
     #[test]
@@ -362,16 +437,19 @@ fn monsters() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The best of three: the machine may be busy with something else.
-fn time(file: &str, text: &str) -> Duration {
-    (0..3)
-        .map(|_| {
-            let begun = Instant::now();
-            let _ = Workflow::parse(&Source { file, text }, &AnyCatalog);
-            begun.elapsed()
-        })
-        .min()
-        .unwrap()
+/// How long a file takes; tried again when it took too long, since the machine
+/// may be busy with something else.
+fn time(file: &str, text: &str, bound: Duration) -> Duration {
+    let mut best = Duration::MAX;
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let _ = Workflow::parse(&Source { file, text }, &AnyCatalog);
+        best = best.min(begun.elapsed());
+        if best <= bound {
+            break;
+        }
+    }
+    best
 }
 
 #[test]
@@ -380,7 +458,7 @@ fn the_worst_files_are_answered_quickly() {
     let bound = Duration::from_millis(if cfg!(debug_assertions) { 2_000 } else { 100 });
     let mut slow = Vec::new();
     for (name, yaml) in monsters() {
-        let took = time("monster.yaml", &yaml);
+        let took = time("monster.yaml", &yaml, bound);
         let answer = survives("monster.yaml", &yaml);
         println!(
             "{took:>10.1?} {name} ({} kB): {}",
@@ -416,7 +494,7 @@ fn the_worst_toml_is_answered_quickly() {
         format!("name = \"a\"\nx-a = [{}]", "1,".repeat(120_000)),
     ];
     for text in monsters {
-        let took = time("monster.toml", &text);
+        let took = time("monster.toml", &text, bound);
         let _ = survives("monster.toml", &text);
         println!(
             "{took:>10.1?} {}",

@@ -29,7 +29,13 @@ async fn a_chain_hands_results_on_and_evaluates_its_outputs() {
     assert_eq!(run.output, Some(json!({"word": "abc"})));
     assert_eq!(
         bench.story(run.id).await,
-        ["run_submitted", "task_succeeded a", "task_succeeded b", "task_succeeded c", "run_succeeded"]
+        [
+            "run_submitted",
+            "task_succeeded a",
+            "task_succeeded b",
+            "task_succeeded c",
+            "run_succeeded"
+        ]
     );
     bench.finish().await;
 }
@@ -71,7 +77,10 @@ async fn one_bad_item_does_not_sink_a_tolerant_batch_and_the_finalize_sees_every
     let run = bench.run("batch", json!({"items": items})).await;
     let order: Vec<_> = (0..50).collect();
     assert_eq!(run.state, RunState::Succeeded, "{:?}", run.failure);
-    assert_eq!(run.output, Some(json!({"total": 50, "good": 45, "order": order})));
+    assert_eq!(
+        run.output,
+        Some(json!({"total": 50, "good": 45, "order": order}))
+    );
     bench.finish().await;
 }
 
@@ -79,7 +88,10 @@ async fn one_bad_item_does_not_sink_a_tolerant_batch_and_the_finalize_sees_every
 async fn an_empty_batch_still_runs_its_finalize() {
     let bench = Bench::new(&[BATCH]).await;
     let run = bench.run("batch", json!({"items": []})).await;
-    assert_eq!(run.output, Some(json!({"total": 0, "good": 0, "order": []})));
+    assert_eq!(
+        run.output,
+        Some(json!({"total": 0, "good": 0, "order": []}))
+    );
     bench.finish().await;
 }
 
@@ -97,9 +109,18 @@ async fn a_strict_batch_fails_fast_and_cancels_the_rest() {
     let run = bench.run("strict", json!({ "items": items })).await;
     assert_eq!(run.state, RunState::Failed);
     let failure = run.failure.unwrap();
-    assert_eq!((failure.step.unwrap().as_str(), failure.item), ("each", Some(5)));
-    assert!(bench.signals.runs.load(Ordering::SeqCst) < 20, "the rest was cancelled");
-    assert_eq!(bench.task(run.id, "after").await.state, TaskState::Cancelled);
+    assert_eq!(
+        (failure.step.unwrap().as_str(), failure.item),
+        ("each", Some(5))
+    );
+    assert!(
+        bench.signals.runs.load(Ordering::SeqCst) < 20,
+        "the rest was cancelled"
+    );
+    assert_eq!(
+        bench.task(run.id, "after").await.state,
+        TaskState::Cancelled
+    );
     bench.finish().await;
 }
 
@@ -140,11 +161,23 @@ async fn a_retryable_error_is_tried_again_and_the_last_try_is_final() {
     assert_eq!(bad.state, RunState::Failed);
     assert_eq!(
         bench.story(bad.id).await,
-        ["run_submitted", "task_retrying a", "task_retrying a", "task_failed a", "run_failed"]
+        [
+            "run_submitted",
+            "task_retrying a",
+            "task_retrying a",
+            "task_failed a",
+            "run_failed"
+        ]
     );
     assert_eq!(bench.engine.attempts(bad.id).await.unwrap().len(), 3);
-    let other = bench.run("flaky", json!({"until": 2, "class": "other"})).await;
-    assert_eq!(other.state, RunState::Failed, "an error class that the policy does not name is not retried");
+    let other = bench
+        .run("flaky", json!({"until": 2, "class": "other"}))
+        .await;
+    assert_eq!(
+        other.state,
+        RunState::Failed,
+        "an error class that the policy does not name is not retried"
+    );
     bench.finish().await;
 }
 
@@ -153,7 +186,10 @@ async fn a_manual_retry_goes_on_from_the_failed_step() {
     let bench = Bench::new(&[FLAKY]).await;
     let run = bench.run("flaky", json!({"until": 5})).await;
     assert_eq!(run.state, RunState::Failed);
-    assert_eq!(bench.engine.act(run.id, RunAction::Retry).await.unwrap(), RunState::Running);
+    assert_eq!(
+        bench.engine.act(run.id, RunAction::Retry).await.unwrap(),
+        RunState::Running
+    );
     let run = bench.wait(run.id).await;
     assert_eq!((run.state, run.generation), (RunState::Succeeded, 1));
     assert_eq!(run.output, Some(json!({"attempt": 5})));
@@ -171,8 +207,15 @@ async fn a_panic_fails_its_attempt_and_not_the_worker() {
     let run = bench.run("panicky", json!({})).await;
     let failure = run.failure.unwrap();
     assert_eq!(failure.class, "panic");
-    assert!(failure.message.contains("told to panic"), "{}", failure.message);
-    assert_eq!(bench.run("chain", json!({"word": "x"})).await.state, RunState::Succeeded);
+    assert!(
+        failure.message.contains("told to panic"),
+        "{}",
+        failure.message
+    );
+    assert_eq!(
+        bench.run("chain", json!({"word": "x"})).await.state,
+        RunState::Succeeded
+    );
     bench.finish().await;
 }
 
@@ -188,12 +231,26 @@ async fn cancelling_stops_the_running_handler_and_frees_its_slot() {
     bench.start_worker(1).await;
     let run = bench.submit("held", json!({})).await;
     bench.begun().await;
-    assert_eq!(bench.engine.act(run, RunAction::Cancel).await.unwrap(), RunState::Cancelled);
+    assert_eq!(
+        bench.engine.act(run, RunAction::Cancel).await.unwrap(),
+        RunState::Cancelled
+    );
     // The one slot is free again: another run can pass.
-    assert_eq!(bench.run("chain", json!({"word": "x"})).await.state, RunState::Succeeded);
+    assert_eq!(
+        bench.run("chain", json!({"word": "x"})).await.state,
+        RunState::Succeeded
+    );
     assert_eq!(bench.signals.stopped.load(Ordering::SeqCst), 1);
     assert_eq!(bench.task(run, "b").await.state, TaskState::Cancelled);
-    assert!(bench.engine.act(run, RunAction::Cancel).await.unwrap_err().to_string().contains("cancelled"));
+    assert!(
+        bench
+            .engine
+            .act(run, RunAction::Cancel)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("cancelled")
+    );
     bench.finish().await;
 }
 
@@ -207,7 +264,11 @@ async fn the_hard_timeout_stops_a_handler_that_does_not_listen() {
     let bench = Bench::new(&[DEAF]).await;
     let run = bench.run("deaf", json!({})).await;
     assert_eq!(run.failure.unwrap().class, "timeout");
-    assert_eq!(bench.signals.now.load(Ordering::SeqCst), 0, "the handler was dropped");
+    assert_eq!(
+        bench.signals.now.load(Ordering::SeqCst),
+        0,
+        "the handler was dropped"
+    );
     bench.finish().await;
 }
 
@@ -250,7 +311,12 @@ async fn shutting_down_gives_running_work_back_without_counting_it() {
     bench.worker.take().unwrap().stop().await;
     let a = bench.task(run, "a").await;
     assert_eq!(a.state, TaskState::Ready);
-    assert!(bench.story(run).await.contains(&"task_released a".to_owned()));
+    assert!(
+        bench
+            .story(run)
+            .await
+            .contains(&"task_released a".to_owned())
+    );
     bench.start_worker(1).await;
     bench.begun().await;
     bench.let_go();
@@ -268,7 +334,10 @@ async fn a_repeated_key_gives_the_first_run_back_and_another_request_is_refused(
     };
     let first = submit("x").await.unwrap();
     let second = submit("x").await.unwrap();
-    assert_eq!((second.run, first.is_new, second.is_new), (first.run, true, false));
+    assert_eq!(
+        (second.run, first.is_new, second.is_new),
+        (first.run, true, false)
+    );
     assert!(submit("y").await.unwrap_err().to_string().contains("key-1"));
     bench.wait(first.run).await;
     bench.finish().await;
@@ -287,7 +356,10 @@ async fn a_workflow_can_be_a_step_and_be_mapped() {
     let bench = Bench::new(&[PARENT, CHAIN]).await;
     let run = bench.run("parent", json!({"words": ["x", "y", "z"]})).await;
     assert_eq!(run.state, RunState::Succeeded, "{:?}", run.failure);
-    assert_eq!(run.output, Some(json!({"words": ["xbc", "ybc", "zbc"], "one": "xbcbc"})));
+    assert_eq!(
+        run.output,
+        Some(json!({"words": ["xbc", "ybc", "zbc"], "one": "xbcbc"}))
+    );
     bench.finish().await;
 }
 
@@ -318,10 +390,16 @@ outputs: { word: '${{ steps.after.word }}' }
 #[tokio::test(flavor = "multi_thread")]
 async fn when_skips_a_step_and_successors_see_null() {
     let bench = Bench::new(&[SKIPS]).await;
-    assert_eq!(bench.run("skips", json!({"go": true})).await.output, Some(json!({"word": "yes"})));
+    assert_eq!(
+        bench.run("skips", json!({"go": true})).await.output,
+        Some(json!({"word": "yes"}))
+    );
     let skipped = bench.run("skips", json!({"go": false})).await;
     assert_eq!(skipped.output, Some(json!({"word": "none"})));
-    assert_eq!(bench.task(skipped.id, "maybe").await.state, TaskState::Skipped);
+    assert_eq!(
+        bench.task(skipped.id, "maybe").await.state,
+        TaskState::Skipped
+    );
     bench.finish().await;
 }
 
@@ -339,7 +417,10 @@ async fn a_tolerated_failure_skips_or_continues_as_its_step_says() {
     let bench = Bench::new(&[FALLBACK]).await;
     let run = bench.run("fallback", json!({})).await;
     assert_eq!(run.state, RunState::Succeeded, "{:?}", run.failure);
-    assert_eq!(run.output, Some(json!({"last": {"side": null}, "next": null})));
+    assert_eq!(
+        run.output,
+        Some(json!({"last": {"side": null}, "next": null}))
+    );
     assert_eq!(bench.task(run.id, "next").await.state, TaskState::Skipped);
     bench.finish().await;
 }
@@ -356,8 +437,19 @@ async fn the_last_word_of_a_failed_run_knows_why_it_failed() {
     let bench = Bench::new(&[ALARM]).await;
     let run = bench.run("alarm", json!({})).await;
     assert_eq!(run.state, RunState::Failed);
-    assert_eq!(bench.task(run.id, "on_failure").await.output, Some(json!({"step": "a", "why": "told to fail"})));
-    assert_eq!(bench.story(run.id).await, ["run_submitted", "task_failed a", "task_succeeded on_failure", "run_failed"]);
+    assert_eq!(
+        bench.task(run.id, "on_failure").await.output,
+        Some(json!({"step": "a", "why": "told to fail"}))
+    );
+    assert_eq!(
+        bench.story(run.id).await,
+        [
+            "run_submitted",
+            "task_failed a",
+            "task_succeeded on_failure",
+            "run_failed"
+        ]
+    );
     bench.finish().await;
 }
 
@@ -411,8 +503,17 @@ async fn too_much_output_and_paths_out_of_the_scratch_folder_fail_the_attempt() 
     let good = bench.run("limits", json!({"escape": "fine.txt"})).await;
     assert_eq!(good.state, RunState::Succeeded, "{:?}", good.failure);
     let logs = bench.engine.logs(good.id).await.unwrap();
-    assert_eq!(logs.iter().map(|l| l.message.as_str()).collect::<Vec<_>>(), ["writing hello"]);
-    assert_eq!(std::fs::read_dir(bench.folder.path().join("scratch")).unwrap().count(), 0, "scratch folders are gone");
+    assert_eq!(
+        logs.iter().map(|l| l.message.as_str()).collect::<Vec<_>>(),
+        ["writing hello"]
+    );
+    assert_eq!(
+        std::fs::read_dir(bench.folder.path().join("scratch"))
+            .unwrap()
+            .count(),
+        0,
+        "scratch folders are gone"
+    );
     bench.finish().await;
 }
 
@@ -451,7 +552,10 @@ async fn runs_of_one_concurrency_key_wait_for_each_other() {
     let second = bench.submit("single", json!({"who": "me"})).await;
     let other = bench.submit("single", json!({"who": "you"})).await;
     bench.begun().await;
-    assert_eq!(bench.engine.run(other).await.unwrap().state, RunState::Running);
+    assert!(
+        !bench.engine.run(other).await.unwrap().queued,
+        "another key does not wait"
+    );
     let waiting = bench.engine.run(second).await.unwrap();
     assert_eq!((waiting.state, waiting.queued), (RunState::Pending, true));
     bench.engine.act(first, RunAction::Cancel).await.unwrap();
@@ -478,10 +582,27 @@ async fn a_run_that_takes_too_long_fails() {
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_inputs_name_the_field_and_submit_nothing() {
     let bench = Bench::new(&[CHAIN]).await;
-    let refusal = bench.engine.submit(Submission::new("chain", json!({"word": 3}))).await.unwrap_err().to_string();
+    let refusal = bench
+        .engine
+        .submit(Submission::new("chain", json!({"word": 3})))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(refusal.contains("word"), "{refusal}");
-    let refusal = bench.engine.submit(Submission::new("chian", json!({}))).await.unwrap_err().to_string();
+    let refusal = bench
+        .engine
+        .submit(Submission::new("chian", json!({})))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(refusal.contains("did you mean `chain`"), "{refusal}");
-    assert!(bench.engine.runs(&Default::default()).await.unwrap().is_empty());
+    assert!(
+        bench
+            .engine
+            .runs(&Default::default())
+            .await
+            .unwrap()
+            .is_empty()
+    );
     bench.finish().await;
 }

@@ -40,14 +40,15 @@ create table runs (
     expires_at        bigint
 ) without rowid;
 create unique index runs_by_idempotency_key on runs (idempotency_key) where idempotency_key is not null;
-create index runs_unfinished on runs (id) where state in ('pending', 'running');
-create index runs_failed on runs (id) where state in ('failed', 'cancelled');
+-- Conditions on columns that only a run's end changes: what happens meanwhile touches no index.
+create index runs_unfinished on runs (id) where finished_at is null;
+create index runs_failed on runs (id) where finished_at is not null and state in ('failed', 'cancelled');
 create index runs_by_workflow on runs (workflow, id);
 create index runs_by_parent on runs (parent_run) where parent_run is not null;
-create index runs_by_deadline on runs (deadline_at) where deadline_at is not null and state in ('pending', 'running');
+create index runs_by_deadline on runs (deadline_at) where deadline_at is not null and finished_at is null;
 create index runs_by_expiry on runs (expires_at) where expires_at is not null;
 create index runs_by_concurrency on runs (workflow, concurrency_key, id)
-    where concurrency_key is not null and state in ('pending', 'running');
+    where concurrency_key is not null and finished_at is null;
 
 -- One row per step of a run (item -1), and one per item of a mapped step (item 0, 1, …).
 create table task_runs (
@@ -66,8 +67,9 @@ create table task_runs (
     losses       integer not null default 0,  -- workers lost since then
     token        bigint,                      -- of the present lease; a report must match it
     worker_id    text,
-    started_at   bigint,
-    deadline_at  bigint,                      -- of the present attempt
+    started_at   bigint,                      -- of the last attempt
+    announced    integer not null default 0,  -- whether an event tells of it
+    deadline_at  bigint,
     finished_at  bigint,
     total        integer not null default 0,  -- of a mapped step: items in all,
     open         integer not null default 0,  -- not yet ended,
@@ -86,15 +88,14 @@ create index task_runs_ready on task_runs (queue, priority desc, due_at, run_id,
     where state in ('ready', 'retrying') and held = 0;
 create index task_runs_not_due on task_runs (due_at) where state = 'retrying' and (held & 16) <> 0;
 create index task_runs_held on task_runs (run_id, step, item) where held <> 0;
-create index task_runs_running on task_runs (worker_id) where state = 'running' and token is not null;
 
--- Attempts, written when they end.
+-- Attempts that did not succeed, written when they end. The one that did is told by its task's own row.
 create table attempts (
     run_id       text not null,
     step         integer not null,
     item         integer not null,
     attempt      integer not null,
-    outcome      text not null check (outcome in ('succeeded', 'failed', 'timed_out', 'cancelled', 'released', 'lost')),
+    outcome      text not null check (outcome in ('failed', 'timed_out', 'cancelled', 'released', 'lost')),
     worker_id    text,
     started_at   bigint,
     finished_at  bigint not null,

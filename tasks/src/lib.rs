@@ -1,6 +1,7 @@
 //! What a step can do: one handler a file, each an [`aquatint_engine::task::Task`].
 //!
-//! - [`refine`], [`upscale`], [`compose`]: words and pictures;
+//! - [`refine`], [`generate`], [`upscale`], [`compose`]: words and pictures;
+//! - [`painter`]: what draws them, in plain Rust;
 //! - [`summarize`]: what came of a batch;
 //! - [`http_request`], [`command_run`]: the world outside, closed unless [`Options`] opens it;
 //! - [`echo`], [`sleep`], [`fail`]: to wire, to wait, to try out failures;
@@ -12,8 +13,10 @@ pub mod command_run;
 pub mod compose;
 pub mod echo;
 pub mod fail;
+pub mod generate;
 pub mod http_request;
 pub mod options;
+pub mod painter;
 mod picture;
 pub mod provenance;
 pub mod refine;
@@ -34,6 +37,7 @@ use aquatint_engine::registry::Registry;
 /// which setting would open them.
 pub fn register_all(registry: &mut Registry, options: &Options) {
     registry.register(refine::Refine);
+    registry.register(generate::Generate);
     registry.register(upscale::Upscale);
     registry.register(compose::Compose);
     registry.register(summarize::Summarize);
@@ -52,7 +56,7 @@ mod tests {
     fn every_task_describes_itself_and_refuses_unknown_fields() {
         let mut registry = Registry::new();
         register_all(&mut registry, &Options::default());
-        assert!(registry.specs().count() >= 9);
+        assert!(registry.specs().count() >= 10);
         for spec in registry.specs() {
             assert!(spec.description.ends_with('.'), "{}", spec.name);
             assert_eq!(

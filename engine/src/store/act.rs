@@ -11,9 +11,16 @@ impl Commit<'_> {
     ///
     /// # Errors
     /// A database error. What the run's state forbids is in the answer.
-    pub(super) async fn act(&mut self, run: RunId, action: RunAction) -> Result<Result<Answer, StoreError>, StoreError> {
+    pub(super) async fn act(
+        &mut self,
+        run: RunId,
+        action: RunAction,
+    ) -> Result<Result<Answer, StoreError>, StoreError> {
         let Some(mut work) = self.load_whole(run).await? else {
-            return Ok(Err(StoreError::NotFound { what: "run", id: run.to_string() }));
+            return Ok(Err(StoreError::NotFound {
+                what: "run",
+                id: run.to_string(),
+            }));
         };
         let now = self.now;
         let decided = match action {
@@ -37,7 +44,11 @@ impl Commit<'_> {
             .bind(run.to_string())
             .bind(i64::from(work.run.paused))
             .bind(work.run.generation)
-            .bind(matches!(action, RunAction::Retry).then_some(work.run.deadline_at.map(|at| at.0)).flatten())
+            .bind(
+                matches!(action, RunAction::Retry)
+                    .then_some(work.run.deadline_at.map(|at| at.0))
+                    .flatten(),
+            )
             .bind(i64::from(action == RunAction::Retry))
             .execute(&mut *self.conn)
             .await?;
@@ -45,11 +56,16 @@ impl Commit<'_> {
         // Pausing concerns rows by the thousand, so it is a statement, not a decision on each.
         match action {
             RunAction::Pause => {
-                sqlx::query(sql::PAUSE_TASKS).bind(run.to_string()).execute(&mut *self.conn).await?;
+                sqlx::query(sql::PAUSE_TASKS)
+                    .bind(run.to_string())
+                    .execute(&mut *self.conn)
+                    .await?;
             }
             RunAction::Resume => {
-                let queues: Vec<String> =
-                    sqlx::query_scalar(sql::RESUME_TASKS).bind(run.to_string()).fetch_all(&mut *self.conn).await?;
+                let queues: Vec<String> = sqlx::query_scalar(sql::RESUME_TASKS)
+                    .bind(run.to_string())
+                    .fetch_all(&mut *self.conn)
+                    .await?;
                 self.ring_named(queues);
             }
             RunAction::Cancel | RunAction::Retry => {}
@@ -58,7 +74,10 @@ impl Commit<'_> {
     }
 
     /// Fails a run whose time is up.
-    pub(super) async fn expire_run(&mut self, run: RunId) -> Result<Result<(), TransitionError>, StoreError> {
+    pub(super) async fn expire_run(
+        &mut self,
+        run: RunId,
+    ) -> Result<Result<(), TransitionError>, StoreError> {
         let Some(mut work) = self.load_whole(run).await? else {
             return Ok(Err(TransitionError::Stale { state: "gone" }));
         };
@@ -107,9 +126,15 @@ impl Commit<'_> {
 
     /// A run of a concurrency key has ended: the oldest that waits may begin.
     pub(super) async fn release_concurrency(&mut self, ended: &Workset) -> Result<(), StoreError> {
-        let Some(key) = ended.run.concurrency_key.clone() else { return Ok(()) };
+        let Some(key) = ended.run.concurrency_key.clone() else {
+            return Ok(());
+        };
         let workflow = ended.run.workflow.clone();
-        let limit = ended.plan.concurrency.as_ref().map_or(u32::MAX, |(_, limit)| *limit);
+        let limit = ended
+            .plan
+            .concurrency
+            .as_ref()
+            .map_or(u32::MAX, |(_, limit)| *limit);
         if self.active_runs(workflow.as_str(), &key).await? >= i64::from(limit) {
             return Ok(());
         }
@@ -119,28 +144,44 @@ impl Commit<'_> {
             .fetch_optional(&mut *self.conn)
             .await?;
         let Some(next) = next else { return Ok(()) };
-        let next: RunId = next.parse().map_err(|_| StoreError::Corrupt { what: "runs.id", detail: next })?;
+        let next: RunId = next.parse().map_err(|_| StoreError::Corrupt {
+            what: "runs.id",
+            detail: next,
+        })?;
         self.set_queued(next, false).await?;
-        let queues: Vec<String> =
-            sqlx::query_scalar(sql::RELEASE_RUN).bind(next.to_string()).fetch_all(&mut *self.conn).await?;
+        let queues: Vec<String> = sqlx::query_scalar(sql::RELEASE_RUN)
+            .bind(next.to_string())
+            .fetch_all(&mut *self.conn)
+            .await?;
         self.ring_named(queues);
         Ok(())
     }
 
     pub(super) fn ring_named(&mut self, queues: Vec<String>) {
-        self.after.rings.extend(queues.iter().filter_map(|q| QueueName::new(q).ok()));
+        self.after
+            .rings
+            .extend(queues.iter().filter_map(|q| QueueName::new(q).ok()));
     }
 
     /// Forgets a finished run. Its files are swept later, unless others refer to them.
     pub(super) async fn delete(&mut self, run: RunId) -> Result<(), StoreError> {
         let Some(row) = self.load_runs(&[run]).await?.pop() else {
-            return Err(StoreError::NotFound { what: "run", id: run.to_string() });
+            return Err(StoreError::NotFound {
+                what: "run",
+                id: run.to_string(),
+            });
         };
         if !row.state.is_terminal() {
-            return Err(StoreError::NotFound { what: "finished run", id: run.to_string() });
+            return Err(StoreError::NotFound {
+                what: "finished run",
+                id: run.to_string(),
+            });
         }
         for statement in sql::DELETE_RUN {
-            sqlx::query(statement).bind(run.to_string()).execute(&mut *self.conn).await?;
+            sqlx::query(statement)
+                .bind(run.to_string())
+                .execute(&mut *self.conn)
+                .await?;
         }
         Ok(())
     }

@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::commit::Commit;
 use super::{StoreError, rows, sql};
 use crate::id::{QueueName, RunId, WorkerId, WorkflowName};
-use crate::run::{Event, EventKind, TaskKey};
-use crate::time::Timestamp;
+use crate::run::TaskKey;
 use crate::workflow::plan::{Plan, StepIndex};
 
 /// Tasks claimed for one queue in one commit at most.
@@ -33,7 +32,6 @@ pub(crate) struct Claim {
     pub(crate) item: Option<String>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) run: Arc<ClaimedRun>,
-    pub(crate) started_at: Timestamp,
 }
 
 /// What every claim of one run shares.
@@ -108,7 +106,10 @@ impl Held {
     }
 
     pub(crate) fn list(&self) -> Vec<(TaskKey, i64)> {
-        self.lock().iter().map(|(key, (token, _))| (*key, *token)).collect()
+        self.lock()
+            .iter()
+            .map(|(key, (token, _))| (*key, *token))
+            .collect()
     }
 
     pub(crate) fn disown(&self, keys: &[(TaskKey, i64)]) {
@@ -134,7 +135,9 @@ impl Held {
         for (key, (_, halt)) in self.lock().iter() {
             let hit = key.run == stop.run
                 && stop.except != Some(key.step)
-                && stop.only.is_none_or(|step| key.step == step && key.item >= 0);
+                && stop
+                    .only
+                    .is_none_or(|step| key.step == step && key.item >= 0);
             if hit {
                 halt.disown();
             }
@@ -174,8 +177,17 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(queue: QueueName, slots: Arc<Semaphore>, tickets: mpsc::UnboundedSender<Granted>) -> Self {
-        Self { queue, slots, tickets, rung: AtomicBool::new(true) }
+    pub(crate) fn new(
+        queue: QueueName,
+        slots: Arc<Semaphore>,
+        tickets: mpsc::UnboundedSender<Granted>,
+    ) -> Self {
+        Self {
+            queue,
+            slots,
+            tickets,
+            rung: AtomicBool::new(true),
+        }
     }
 }
 
@@ -190,7 +202,12 @@ pub(crate) struct Demand {
 
 impl Demand {
     pub(crate) fn new(worker: WorkerId, lanes: Vec<Lane>) -> Self {
-        Self { worker: Mutex::new(worker), lanes, held: Arc::default(), closed: AtomicBool::new(false) }
+        Self {
+            worker: Mutex::new(worker),
+            lanes,
+            held: Arc::default(),
+            closed: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn worker(&self) -> WorkerId {
@@ -215,7 +232,8 @@ impl Demand {
 
     pub(super) fn grant(&self, lane: usize, granted: Granted) {
         let claim = &granted.claim;
-        self.held.enter(claim.key, claim.token, granted.halt.clone());
+        self.held
+            .enter(claim.key, claim.token, granted.halt.clone());
         // A lane whose worker is gone drops the grant; its lease will show it.
         let _ = self.lanes[lane].tickets.send(granted);
     }
@@ -227,15 +245,35 @@ impl Demand {
 
 /// `claim.sql`.
 #[derive(Deserialize)]
-struct Claimed(RunId, StepIndex, i32, i64, #[expect(dead_code, reason = "the statement's column")] QueueName, #[expect(dead_code, reason = "the statement's column")] Option<i64>, Option<String>);
+struct Claimed(
+    RunId,
+    StepIndex,
+    i32,
+    i64,
+    #[expect(dead_code, reason = "the statement's column")] QueueName,
+    #[expect(dead_code, reason = "the statement's column")] Option<i64>,
+    Option<String>,
+);
 
-/// `begin_runs.sql`.
+/// `claimed_runs.sql`.
 #[derive(Deserialize)]
-struct Begun(RunId, i64, WorkflowName, Arc<str>, i64, i64, i64, i64, Option<String>);
+struct RunOfClaim(
+    RunId,
+    WorkflowName,
+    Arc<str>,
+    i64,
+    i64,
+    i64,
+    i64,
+    Option<String>,
+);
 
 impl Commit<'_> {
     /// Claims what the worker's free slots can take.
-    pub(super) async fn claim(&mut self, demand: &Demand) -> Result<Vec<(usize, Granted)>, StoreError> {
+    pub(super) async fn claim(
+        &mut self,
+        demand: &Demand,
+    ) -> Result<Vec<(usize, Granted)>, StoreError> {
         if demand.closed.load(Ordering::SeqCst) {
             return Ok(Vec::new());
         }
@@ -272,64 +310,69 @@ impl Commit<'_> {
         if claimed.is_empty() {
             return Ok(Vec::new());
         }
-        let begun = self.begin_runs(&claimed).await?;
+        let runs = self.runs_of(&claimed).await?;
         let mut granted = Vec::with_capacity(claimed.len());
         for (task, (lane, permit)) in claimed.into_iter().zip(permits) {
-            let (plan, run) = begun.get(&task.0).cloned().ok_or_else(|| StoreError::Corrupt {
-                what: "task_runs",
-                detail: format!("a task of run {}, which does not exist", task.0),
-            })?;
+            let (plan, run) = runs
+                .get(&task.0)
+                .cloned()
+                .ok_or_else(|| StoreError::Corrupt {
+                    what: "task_runs",
+                    detail: format!("a task of run {}, which does not exist", task.0),
+                })?;
             let claim = Claim {
-                key: TaskKey { run: task.0, step: task.1, item: task.2 },
+                key: TaskKey {
+                    run: task.0,
+                    step: task.1,
+                    item: task.2,
+                },
                 attempt: task.3,
                 token,
                 item: task.6,
                 plan,
                 run,
-                started_at: self.now,
             };
-            granted.push((lane, Granted { claim, permit, halt: Halt::default() }));
+            granted.push((
+                lane,
+                Granted {
+                    claim,
+                    permit,
+                    halt: Halt::default(),
+                },
+            ));
         }
         Ok(granted)
     }
 
-    /// The runs of freshly claimed tasks: begun, if they were not, with an event per task.
-    async fn begin_runs(&mut self, claimed: &[Claimed]) -> Result<HashMap<RunId, (Arc<Plan>, Arc<ClaimedRun>)>, StoreError> {
-        let mut tasks_of: HashMap<RunId, Vec<&Claimed>> = HashMap::new();
-        for task in claimed {
-            tasks_of.entry(task.0).or_default().push(task);
-        }
-        let counts: Vec<(RunId, usize)> = tasks_of.iter().map(|(run, tasks)| (*run, tasks.len())).collect();
-        let begun: Vec<String> = sqlx::query_scalar(sql::BEGIN_RUNS)
-            .bind(rows::json(&counts))
-            .bind(self.now.0)
+    /// What freshly claimed tasks need of their runs. The runs are not touched:
+    /// that they have begun is told when the attempt is announced or ends.
+    async fn runs_of(
+        &mut self,
+        claimed: &[Claimed],
+    ) -> Result<HashMap<RunId, (Arc<Plan>, Arc<ClaimedRun>)>, StoreError> {
+        let mut ids: Vec<RunId> = claimed.iter().map(|task| task.0).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let found: Vec<String> = sqlx::query_scalar(sql::CLAIMED_RUNS)
+            .bind(rows::json(&ids))
             .fetch_all(&mut *self.conn)
             .await?;
-        let mut runs = HashMap::with_capacity(begun.len());
-        let mut events = Vec::with_capacity(begun.len());
-        for row in begun {
-            let Begun(id, ev_seq, workflow, version, no_cache, depth, priority, generation, inputs) = rows::parse(&row, "runs")?;
+        let mut runs = HashMap::with_capacity(found.len());
+        for row in found {
+            let RunOfClaim(id, workflow, version, no_cache, depth, priority, generation, inputs) =
+                rows::parse(&row, "runs")?;
             let plan = self.plan(&version).await?;
-            let tasks = tasks_of.get(&id).map_or(&[][..], Vec::as_slice);
-            let first = ev_seq - i64::try_from(tasks.len()).unwrap_or(0) + 1;
-            let body: Vec<Event> = (first..)
-                .zip(tasks)
-                .map(|(seq, task)| Event {
-                    seq,
-                    at: self.now,
-                    kind: EventKind::TaskStarted {
-                        step: plan.steps[task.1 as usize].name.clone(),
-                        item: u32::try_from(task.2).ok(),
-                        attempt: task.3,
-                    },
-                })
-                .collect();
-            events.push((id, ev_seq, rows::json(&body)));
-            self.after.touched.insert(id);
-            let run = ClaimedRun { workflow, no_cache: no_cache != 0, depth, priority, generation, inputs };
+            let run = ClaimedRun {
+                workflow,
+                no_cache: no_cache != 0,
+                depth,
+                priority,
+                generation,
+                inputs,
+            };
             runs.insert(id, (plan, Arc::new(run)));
         }
-        sqlx::query(sql::INSERT_EVENTS).bind(rows::json(&events)).execute(&mut *self.conn).await?;
+        self.after.touched.extend(ids);
         Ok(runs)
     }
 }

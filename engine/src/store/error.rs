@@ -13,7 +13,9 @@ pub enum StoreError {
         id: String,
     },
     /// The same idempotency key was used for another request.
-    #[error("idempotency key `{key}` was already used for another request (run {run}); use a fresh key, or repeat the first request unchanged")]
+    #[error(
+        "idempotency key `{key}` was already used for another request (run {run}); use a fresh key, or repeat the first request unchanged"
+    )]
     KeyReused {
         /// The key.
         key: String,
@@ -21,13 +23,17 @@ pub enum StoreError {
         run: String,
     },
     /// Another process holds the database.
-    #[error("the database is locked by another process: {detail}; wait for it, or find it with `fuser`")]
+    #[error(
+        "the database is locked by another process: {detail}; wait for it, or find it with `fuser`"
+    )]
     Locked {
         /// The database's own words.
         detail: String,
     },
     /// No room left.
-    #[error("the disk that holds the database is full: {detail}; free some space and try again, nothing accepted so far is lost")]
+    #[error(
+        "the disk that holds the database is full: {detail}; free some space and try again, nothing accepted so far is lost"
+    )]
     Full {
         /// The database's own words.
         detail: String,
@@ -41,7 +47,9 @@ pub enum StoreError {
         detail: String,
     },
     /// It was written by a newer program.
-    #[error("the database {path} has schema version {found}, newer than this program's {known}; use the newer aquatint that wrote it, or another data directory")]
+    #[error(
+        "the database {path} has schema version {found}, newer than this program's {known}; use the newer aquatint that wrote it, or another data directory"
+    )]
     Newer {
         /// Where.
         path: String,
@@ -101,7 +109,10 @@ impl From<sqlx::Error> for StoreError {
         match code {
             Some(5 | 6) => Self::Locked { detail },
             Some(13) => Self::Full { detail },
-            Some(11 | 26) => Self::Corrupt { what: "file", detail },
+            Some(11 | 26) => Self::Corrupt {
+                what: "file",
+                detail,
+            },
             _ => Self::Other { detail },
         }
     }

@@ -20,7 +20,10 @@ impl Notifier {
         if watched.len() > 1_000 {
             watched.retain(|_, sender| sender.receiver_count() > 0);
         }
-        watched.entry(run).or_insert_with(|| watch::channel(0).0).subscribe()
+        watched
+            .entry(run)
+            .or_insert_with(|| watch::channel(0).0)
+            .subscribe()
     }
 
     pub(crate) fn touched(&self, runs: impl IntoIterator<Item = RunId>) {

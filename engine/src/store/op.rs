@@ -20,13 +20,27 @@ pub(crate) enum Op {
     /// A worker process begins.
     Register(WorkerRow),
     /// A worker is alive, and believes to hold these.
-    Heartbeat { worker: WorkerId, lease_until: Timestamp, holds: Vec<(TaskKey, i64)> },
+    Heartbeat {
+        worker: WorkerId,
+        lease_until: Timestamp,
+        holds: Vec<(TaskKey, i64)>,
+    },
     /// A worker process ends in good order.
     Retire(WorkerId),
-    /// Find what nobody looks after any more; `dead` are workers known to be gone.
-    Sweep { grace_ms: i64, dead: Vec<WorkerId> },
+    /// Tell that an attempt is under way.
+    Announce(TaskKey, i64),
+    /// Give up what nobody looks after any more.
+    Sweep(Overdue),
     /// Forget a finished run and all that belongs to it.
     Delete(RunId),
+}
+
+/// What a look around found: workers that are gone, and attempts that are overdue.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Overdue {
+    pub(crate) workers: Vec<WorkerId>,
+    /// With the token each attempt was claimed with, and whether its worker is gone.
+    pub(crate) attempts: Vec<(TaskKey, i64, bool)>,
 }
 
 /// What people do to a run.

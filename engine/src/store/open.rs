@@ -7,7 +7,8 @@ use std::time::Duration;
 use sqlx::ConnectOptions as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 
 use super::StoreError;
@@ -24,15 +25,24 @@ pub enum Durability {
 }
 
 /// The schema, in order. A file here is never edited once released; a change is a new file.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "engine", include_str!("../../../migrations/sqlite/0001_engine.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[(
+    1,
+    "engine",
+    include_str!("../../../migrations/sqlite/0001_engine.sql"),
+)];
 
 /// How long to wait for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn connect(path: &Path, durability: Durability) -> Result<(SqliteConnection, SqlitePool), StoreError> {
+pub(super) async fn connect(
+    path: &Path,
+    durability: Durability,
+) -> Result<(SqliteConnection, SqlitePool), StoreError> {
     let shown = path.display().to_string();
-    let cannot = |detail: String| StoreError::CannotOpen { path: shown.clone(), detail };
+    let cannot = |detail: String| StoreError::CannotOpen {
+        path: shown.clone(),
+        detail,
+    };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|error| {
             cannot(format!("its folder cannot be made: {error}; choose another data directory (AQUATINT_DATA_DIR)"))
@@ -53,13 +63,20 @@ pub(super) async fn connect(path: &Path, durability: Durability) -> Result<(Sqli
         .pragma("wal_autocheckpoint", "4000")
         .pragma("temp_store", "memory")
         .disable_statement_logging();
-    let mut conn = options.connect().await.map_err(|error| explain(&shown, &error))?;
+    let mut conn = options
+        .connect()
+        .await
+        .map_err(|error| explain(&shown, &error))?;
     migrate(&mut conn, &shown).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(4)
         .min_connections(0)
         .acquire_timeout(Duration::from_secs(30))
-        .connect_lazy_with(options.pragma("cache_size", "-2048").create_if_missing(false));
+        .connect_lazy_with(
+            options
+                .pragma("cache_size", "-2048")
+                .create_if_missing(false),
+        );
     Ok((conn, readers))
 }
 
@@ -67,11 +84,17 @@ async fn migrate(conn: &mut SqliteConnection, path: &str) -> Result<(), StoreErr
     let known = MIGRATIONS.last().map_or(0, |(version, _, _)| *version);
     // The quick look first: an up-to-date database costs one read.
     let found: Result<Option<i64>, _> =
-        sqlx::query_scalar("select max(version) from _sqlx_migrations").fetch_one(&mut *conn).await;
+        sqlx::query_scalar("select max(version) from _sqlx_migrations")
+            .fetch_one(&mut *conn)
+            .await;
     match found {
         Ok(Some(found)) if found == known => return Ok(()),
         Ok(Some(found)) if found > known => {
-            return Err(StoreError::Newer { path: path.to_owned(), found, known });
+            return Err(StoreError::Newer {
+                path: path.to_owned(),
+                found,
+                known,
+            });
         }
         Ok(_) => {}
         Err(error) => match StoreError::from(error) {
@@ -85,17 +108,27 @@ async fn migrate(conn: &mut SqliteConnection, path: &str) -> Result<(), StoreErr
             MIGRATIONS
                 .iter()
                 .map(|(version, name, text)| {
-                    Migration::new(*version, Cow::Borrowed(*name), MigrationType::Simple, sqlx::SqlStr::from_static(text), false)
+                    Migration::new(
+                        *version,
+                        Cow::Borrowed(*name),
+                        MigrationType::Simple,
+                        sqlx::SqlStr::from_static(text),
+                        false,
+                    )
                 })
                 .collect(),
         ),
         ..Migrator::DEFAULT
     };
     migrator.run(&mut *conn).await.map_err(|error| match error {
-        sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
+        sqlx::migrate::MigrateError::Execute(error)
+        | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
             at(path, StoreError::from(error))
         }
-        other => StoreError::CannotOpen { path: path.to_owned(), detail: format!("its schema cannot be brought up to date: {other}") },
+        other => StoreError::CannotOpen {
+            path: path.to_owned(),
+            detail: format!("its schema cannot be brought up to date: {other}"),
+        },
     })
 }
 
@@ -113,7 +146,10 @@ fn explain(path: &str, error: &sqlx::Error) -> StoreError {
     } else {
         "choose another data directory (AQUATINT_DATA_DIR) or mend this one"
     };
-    StoreError::CannotOpen { path: path.to_owned(), detail: format!("{detail}; {remedy}") }
+    StoreError::CannotOpen {
+        path: path.to_owned(),
+        detail: format!("{detail}; {remedy}"),
+    }
 }
 
 /// Puts the path into errors met while opening.

@@ -14,7 +14,7 @@ const HOT: &[(&str, &str)] = &[
     ("save_runs", sql::SAVE_RUNS),
     ("save_progress", sql::SAVE_PROGRESS),
     ("claim", sql::CLAIM),
-    ("begin_runs", sql::BEGIN_RUNS),
+    ("claimed_runs", sql::CLAIMED_RUNS),
     ("cancel_tasks", sql::CANCEL_TASKS),
     ("release_item", sql::RELEASE_ITEM),
     ("release_task", sql::RELEASE_TASK),
@@ -37,20 +37,36 @@ const HOT: &[(&str, &str)] = &[
 #[tokio::test]
 async fn hot_statements_go_by_key_or_index() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (mut conn, _) = open::connect(&folder.path().join("plan.db"), Durability::Full).await.expect("it opens");
+    let (mut conn, _) = open::connect(&folder.path().join("plan.db"), Durability::Full)
+        .await
+        .expect("it opens");
     for (name, statement) in HOT {
         let explain = sqlx::AssertSqlSafe(format!("explain query plan {statement}"));
-        let rows = sqlx::query(explain).fetch_all(&mut conn).await.unwrap_or_else(|e| panic!("{name}: {e}"));
-        let plan: Vec<String> = rows.iter().map(|row| row.get::<String, _>("detail")).collect();
+        let rows = sqlx::query(explain)
+            .fetch_all(&mut conn)
+            .await
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        let plan: Vec<String> = rows
+            .iter()
+            .map(|row| row.get::<String, _>("detail"))
+            .collect();
         for line in &plan {
             // A list in a parameter is read whole, and so is what a sub-query found.
-            let reads_little = ["VIRTUAL TABLE", "USING", "(subquery"].iter().any(|word| line.contains(word));
+            let reads_little = ["VIRTUAL TABLE", "USING", "(subquery"]
+                .iter()
+                .any(|word| line.contains(word));
             let scans_table = line.starts_with("SCAN") && !reads_little;
-            assert!(!scans_table && !line.contains("AUTOMATIC"), "{name} would scan: {plan:#?}");
+            assert!(
+                !scans_table && !line.contains("AUTOMATIC"),
+                "{name} would scan: {plan:#?}"
+            );
         }
         // Releasing the next of ten thousand held items must not look at those already released.
         if name.starts_with("release_") {
-            assert!(plan.iter().any(|line| line.contains("task_runs_held")), "{name}: {plan:#?}");
+            assert!(
+                plan.iter().any(|line| line.contains("task_runs_held")),
+                "{name}: {plan:#?}"
+            );
         }
     }
 }
@@ -59,9 +75,13 @@ async fn hot_statements_go_by_key_or_index() {
 async fn every_statement_prepares() {
     use sqlx::Executor as _;
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (mut conn, _) = open::connect(&folder.path().join("all.db"), Durability::Full).await.expect("it opens");
+    let (mut conn, _) = open::connect(&folder.path().join("all.db"), Durability::Full)
+        .await
+        .expect("it opens");
     for statement in sql::ALL {
-        let prepared = (&mut conn).prepare(sqlx::SqlStr::from_static(statement)).await;
+        let prepared = (&mut conn)
+            .prepare(sqlx::SqlStr::from_static(statement))
+            .await;
         prepared.unwrap_or_else(|e| panic!("{statement}\n{e}"));
     }
 }

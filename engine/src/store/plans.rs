@@ -18,7 +18,11 @@ pub(crate) struct Plans {
 
 impl Plans {
     pub(crate) fn get(&self, version: &str) -> Option<Arc<Plan>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).get(version).cloned()
+        self.known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(version)
+            .cloned()
     }
 
     pub(crate) fn insert(&self, plan: &Arc<Plan>) {
@@ -31,7 +35,10 @@ impl Plans {
 
     /// Compiles a pinned definition.
     pub(crate) fn compile(&self, version: &str, spec: &str) -> Result<Arc<Plan>, StoreError> {
-        let corrupt = |detail: String| StoreError::Corrupt { what: "workflow_versions.spec", detail };
+        let corrupt = |detail: String| StoreError::Corrupt {
+            what: "workflow_versions.spec",
+            detail,
+        };
         let workflow = Workflow::from_json(spec).map_err(|e| corrupt(format!("{version}: {e}")))?;
         let plan = Plan::compile(&workflow).map_err(|e| corrupt(format!("{version}: {e}")))?;
         let plan = Arc::new(plan);

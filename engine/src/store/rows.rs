@@ -62,6 +62,7 @@ struct LoadedTask(
     i64,
     i64,
     Option<RunId>,
+    i64,
 );
 
 pub(super) fn runs(json: &str) -> Result<Vec<RunRow>, StoreError> {
@@ -69,9 +70,10 @@ pub(super) fn runs(json: &str) -> Result<Vec<RunRow>, StoreError> {
     rows.into_iter()
         .map(|r| {
             let parent = match (r.11, r.12, r.13, r.14) {
-                (Some(run), Some(step), Some(item), Some(attempt)) => {
-                    Some(Parent { task: TaskKey { run, step, item }, attempt })
-                }
+                (Some(run), Some(step), Some(item), Some(attempt)) => Some(Parent {
+                    task: TaskKey { run, step, item },
+                    attempt,
+                }),
                 _ => None,
             };
             let failure = r.16.map(|text| parse(&text, "runs.failure")).transpose()?;
@@ -91,6 +93,7 @@ pub(super) fn runs(json: &str) -> Result<Vec<RunRow>, StoreError> {
                 concurrency_key: r.15,
                 failure,
                 output: None,
+                started_at: None,
                 finished_at: None,
                 deadline_at: None,
                 expires_at: None,
@@ -104,7 +107,11 @@ pub(super) fn tasks(json: &str) -> Result<Vec<TaskRow>, StoreError> {
     Ok(rows
         .into_iter()
         .map(|t| TaskRow {
-            key: TaskKey { run: t.0, step: t.1, item: t.2 },
+            key: TaskKey {
+                run: t.0,
+                step: t.1,
+                item: t.2,
+            },
             state: t.3,
             held: Held(t.4),
             pending: t.5,
@@ -124,6 +131,7 @@ pub(super) fn tasks(json: &str) -> Result<Vec<TaskRow>, StoreError> {
             failed: t.18,
             waiting: t.19,
             child: t.20,
+            announced: t.21 != 0,
             input: None,
             output: None,
             error: None,
@@ -132,8 +140,14 @@ pub(super) fn tasks(json: &str) -> Result<Vec<TaskRow>, StoreError> {
         .collect())
 }
 
-pub(super) fn parse<T: serde::de::DeserializeOwned>(json: &str, what: &'static str) -> Result<T, StoreError> {
-    serde_json::from_str(json).map_err(|error| StoreError::Corrupt { what, detail: error.to_string() })
+pub(super) fn parse<T: serde::de::DeserializeOwned>(
+    json: &str,
+    what: &'static str,
+) -> Result<T, StoreError> {
+    serde_json::from_str(json).map_err(|error| StoreError::Corrupt {
+        what,
+        detail: error.to_string(),
+    })
 }
 
 /// One JSON array per row; a failure here is a bug in this file, not in the data.
@@ -169,6 +183,7 @@ pub(super) struct SavedTask<'a>(
     Option<&'a str>,
     Option<String>,
     i64,
+    i64,
 );
 
 impl<'a> From<&'a TaskRow> for SavedTask<'a> {
@@ -195,6 +210,7 @@ impl<'a> From<&'a TaskRow> for SavedTask<'a> {
             t.output.as_deref(),
             text(t.error.as_ref()),
             i64::from(t.cached),
+            i64::from(t.announced),
         )
     }
 }
@@ -250,7 +266,11 @@ pub(super) struct FinishedTask<'a>(
 impl<'a> FinishedTask<'a> {
     /// The short form, where it says all there is to say.
     pub(super) fn of(t: &'a TaskRow) -> Option<Self> {
-        let is_plain = t.state.is_terminal() && t.total == 0 && t.child.is_none() && t.losses == 0 && t.pending == 0;
+        let is_plain = t.state.is_terminal()
+            && t.total == 0
+            && t.child.is_none()
+            && t.losses == 0
+            && t.pending == 0;
         is_plain.then(|| {
             Self(
                 t.key.run,
@@ -280,6 +300,7 @@ pub(super) struct SavedRun<'a>(
     Option<String>,
     Option<Timestamp>,
     Option<Timestamp>,
+    Option<Timestamp>,
 );
 
 impl<'a> From<&'a RunRow> for SavedRun<'a> {
@@ -295,6 +316,7 @@ impl<'a> From<&'a RunRow> for SavedRun<'a> {
             text(r.failure.as_ref()),
             r.finished_at,
             r.expires_at,
+            r.started_at,
         )
     }
 }

@@ -29,7 +29,7 @@ files! {
     INSERT_LOGS = "insert_logs";
     SAVE_PROGRESS = "save_progress";
     CLAIM = "claim";
-    BEGIN_RUNS = "begin_runs";
+    CLAIMED_RUNS = "claimed_runs";
     CANCEL_ATTEMPTS = "cancel_attempts";
     CANCEL_TASKS = "cancel_tasks";
     RELEASE_ITEM = "release_item";
@@ -47,33 +47,36 @@ pub(super) const KNOWN_KEYS: &str = "select json_group_array(json_array(r.idempo
      from jsonb_each($1) k cross join runs r on r.idempotency_key = k.value and r.idempotency_key is not null";
 pub(super) const ACTIVE_RUNS: &str = "select count(*) from runs \
      where workflow = $1 and concurrency_key = $2 and concurrency_key is not null \
-     and state in ('pending', 'running') and queued = 0";
+     and finished_at is null and queued = 0";
 pub(super) const NEXT_QUEUED: &str = "select id from runs \
      where workflow = $1 and concurrency_key = $2 and concurrency_key is not null \
-     and state in ('pending', 'running') and queued = 1 order by id limit 1";
+     and finished_at is null and queued = 1 order by id limit 1";
 pub(super) const SET_QUEUED: &str = "update runs set queued = $2 where id = $1";
 /// What only people's actions change: $4 is a new deadline, where $5 says that there is one to set.
 pub(super) const SAVE_TERMS: &str = "update runs set paused = $2, generation = $3, \
      deadline_at = case when $5 then $4 else deadline_at end where id = $1";
-pub(super) const RELEASE_RUN: &str =
-    "update task_runs set held = held & ~8 where run_id = $1 and held <> 0 and (held & 8) <> 0 returning queue";
+pub(super) const RELEASE_RUN: &str = "update task_runs set held = held & ~8 where run_id = $1 and held <> 0 and (held & 8) <> 0 returning queue";
 pub(super) const LIVE_CHILDREN: &str = "select child_run from task_runs \
      where run_id = $1 and state = 'running' and child_run is not null and ($2 < 0 or (step = $2 and item >= 0))";
 pub(super) const PAUSE_TASKS: &str =
     "update task_runs set held = held | 1 where run_id = $1 and state in ('ready', 'retrying')";
-pub(super) const RESUME_TASKS: &str =
-    "update task_runs set held = held & ~1 where run_id = $1 and held <> 0 and (held & 1) <> 0 returning queue";
+pub(super) const RESUME_TASKS: &str = "update task_runs set held = held & ~1 where run_id = $1 and held <> 0 and (held & 1) <> 0 returning queue";
 pub(super) const PROMOTE_DUE: &str = "update task_runs set held = held & ~16 \
      where state = 'retrying' and (held & 16) <> 0 and due_at <= $1 returning queue";
-pub(super) const NEXT_DUE: &str = "select min(due_at) from task_runs where state = 'retrying' and (held & 16) <> 0";
+pub(super) const NEXT_DUE: &str =
+    "select min(due_at) from task_runs where state = 'retrying' and (held & 16) <> 0";
 pub(super) const REGISTER_WORKER: &str = "insert into workers (id, host, pid, queues, state, started_at, lease_until) \
      values ($1, $2, $3, $4, 'live', $5, $6)";
-pub(super) const HEARTBEAT: &str = "update workers set lease_until = $2 where id = $1 and state = 'live'";
-pub(super) const RETIRE_WORKER: &str = "update workers set state = $2 where id = $1 and state = 'live'";
+pub(super) const HEARTBEAT: &str =
+    "update workers set lease_until = $2 where id = $1 and state = 'live'";
+pub(super) const RETIRE_WORKER: &str =
+    "update workers set state = $2 where id = $1 and state = 'live'";
+pub(super) const DEAD_WORKERS: &str =
+    "select id from workers where state = 'live' and lease_until < $1";
 pub(super) const LOSE_WORKERS: &str =
     "update workers set state = 'lost' where state = 'live' and lease_until < $1";
 pub(super) const LATE_RUNS: &str = "select id from runs where deadline_at is not null \
-     and state in ('pending', 'running') and deadline_at < $1 limit 100";
+     and finished_at is null and deadline_at < $1 limit 100";
 pub(super) const LIVE_WORKERS: &str = "select id, host from workers where state = 'live'";
 
 pub(super) const DELETE_RUN: [&str; 7] = [
@@ -91,14 +94,19 @@ pub(super) const OUTPUTS: &str = "select step, item, state, output, error from t
 pub(super) const INPUTS: &str = "select inputs from runs where id = $1";
 pub(super) const RUN_STATE: &str = "select state from runs where id = $1";
 pub(super) const FAILURE: &str = "select failure from runs where id = $1";
-pub(super) const EVENTS_AFTER: &str = "select body from events where run_id = $1 and seq > $2 order by seq limit $3";
+pub(super) const EVENTS_AFTER: &str =
+    "select body from events where run_id = $1 and seq > $2 order by seq limit $3";
 pub(super) const PROGRESS: &str = "select step, item, attempt, progress from task_runs \
      where run_id = $1 and state = 'running' and progress is not null";
 pub(super) const TASK_ROWS: &str = "select json_array(step, item, state, held, queue, attempt, total, open, failed, \
      started_at, finished_at, due_at, child_run, output, error, cached, progress) from task_runs \
      where run_id = $1 and (item < 0 or $2) order by step, item";
 pub(super) const ATTEMPT_ROWS: &str = "select json_array(step, item, attempt, outcome, worker_id, started_at, \
-     finished_at, error) from attempts where run_id = $1 order by step, item, attempt limit 1000";
+     finished_at, error) from ( \
+     select step, item, attempt, outcome, worker_id, started_at, finished_at, error from attempts where run_id = $1 \
+     union all select step, item, attempt, 'succeeded', worker_id, started_at, finished_at, null from task_runs \
+     where run_id = $1 and state = 'succeeded' and attempt > 0 and total = 0 and output is not null \
+     ) order by step, item, attempt limit 1000";
 pub(super) const LOG_ROWS: &str = "select json_array(step, item, attempt, line, at, level, message) from logs \
      where run_id = $1 order by at, step, item, attempt, line";
 pub(super) const ARTIFACT_ROWS: &str = "select json_array(step, item, digest, name, media_type, size_bytes, created_at) \
@@ -106,16 +114,81 @@ pub(super) const ARTIFACT_ROWS: &str = "select json_array(step, item, digest, na
 pub(super) const CACHED: &str = "select output, artifacts from step_cache where key = $1";
 pub(super) const NEEDED_DIGESTS: &str =
     "select distinct a.digest from jsonb_each($1) d cross join artifacts a on a.digest = d.value";
-pub(super) const RUN_IDS_LIKE: &str = "select id from runs where id >= $1 and id < $2 order by id limit 3";
+pub(super) const RUN_IDS_LIKE: &str =
+    "select id from runs where id >= $1 and id < $2 order by id limit 3";
 pub(super) const LATEST_RUN: &str = "select id from runs where parent_run is null order by id desc limit 1";
 pub(super) const EXPIRED_RUNS: &str =
     "select id from runs where expires_at is not null and expires_at < $1 limit 500";
-pub(super) const ANY_UNFINISHED: &str = "select 1 from runs where state in ('pending', 'running') limit 1";
+pub(super) const ANY_UNFINISHED: &str = "select 1 from runs where finished_at is null limit 1";
 pub(super) const COUNTS: &str = "select state, count(*) from runs group by state";
 pub(super) const REFERENCED: &str = "select digest, name, media_type, size_bytes from artifacts";
 
 /// All of the above, for the test that prepares them.
 #[cfg(test)]
 pub(super) const ALL: &[&str] = &[
-    DATA_VERSION, SPEC, KNOWN_KEYS, ACTIVE_RUNS, NEXT_QUEUED, SET_QUEUED, SAVE_TERMS, RELEASE_RUN, LIVE_CHILDREN, PAUSE_TASKS, RESUME_TASKS, PROMOTE_DUE, NEXT_DUE, REGISTER_WORKER, HEARTBEAT, RETIRE_WORKER, LOSE_WORKERS, LATE_RUNS, LIVE_WORKERS, OUTPUTS, INPUTS, RUN_STATE, FAILURE, EVENTS_AFTER, PROGRESS, TASK_ROWS, ATTEMPT_ROWS, LOG_ROWS, ARTIFACT_ROWS, CACHED, NEEDED_DIGESTS, RUN_IDS_LIKE, LATEST_RUN, EXPIRED_RUNS, ANY_UNFINISHED, COUNTS, REFERENCED, LOAD_RUNS, LOAD_TASKS, LOAD_STEPS, SAVE_TASKS, FINISH_TASKS, INSERT_TASKS, SAVE_RUNS, INSERT_RUNS, INSERT_VERSIONS, INSERT_ATTEMPTS, INSERT_EVENTS, INSERT_ARTIFACTS, INSERT_CACHE, INSERT_LOGS, SAVE_PROGRESS, CLAIM, BEGIN_RUNS, CANCEL_ATTEMPTS, CANCEL_TASKS, RELEASE_ITEM, RELEASE_TASK, RESET_ITEMS, OVERDUE_TASKS, LOST_TASKS, RUN_VIEW, LIST_RUNS, CHECK_COUNTERS,
+    DATA_VERSION,
+    SPEC,
+    KNOWN_KEYS,
+    ACTIVE_RUNS,
+    NEXT_QUEUED,
+    DEAD_WORKERS,
+    SET_QUEUED,
+    SAVE_TERMS,
+    RELEASE_RUN,
+    LIVE_CHILDREN,
+    PAUSE_TASKS,
+    RESUME_TASKS,
+    PROMOTE_DUE,
+    NEXT_DUE,
+    REGISTER_WORKER,
+    HEARTBEAT,
+    RETIRE_WORKER,
+    LOSE_WORKERS,
+    LATE_RUNS,
+    LIVE_WORKERS,
+    OUTPUTS,
+    INPUTS,
+    RUN_STATE,
+    FAILURE,
+    EVENTS_AFTER,
+    PROGRESS,
+    TASK_ROWS,
+    ATTEMPT_ROWS,
+    LOG_ROWS,
+    ARTIFACT_ROWS,
+    CACHED,
+    NEEDED_DIGESTS,
+    RUN_IDS_LIKE,
+    LATEST_RUN,
+    EXPIRED_RUNS,
+    ANY_UNFINISHED,
+    COUNTS,
+    REFERENCED,
+    LOAD_RUNS,
+    LOAD_TASKS,
+    LOAD_STEPS,
+    SAVE_TASKS,
+    FINISH_TASKS,
+    INSERT_TASKS,
+    SAVE_RUNS,
+    INSERT_RUNS,
+    INSERT_VERSIONS,
+    INSERT_ATTEMPTS,
+    INSERT_EVENTS,
+    INSERT_ARTIFACTS,
+    INSERT_CACHE,
+    INSERT_LOGS,
+    SAVE_PROGRESS,
+    CLAIM,
+    CLAIMED_RUNS,
+    CANCEL_ATTEMPTS,
+    CANCEL_TASKS,
+    RELEASE_ITEM,
+    RELEASE_TASK,
+    RESET_ITEMS,
+    OVERDUE_TASKS,
+    LOST_TASKS,
+    RUN_VIEW,
+    LIST_RUNS,
+    CHECK_COUNTERS,
 ];

@@ -1,9 +1,7 @@
 //! Workers' lives, what they say, and what they leave behind.
 
-use serde::Deserialize;
-
 use super::commit::Commit;
-use super::op::{Answer, AttemptReport, SweepCounts, WorkerRow};
+use super::op::{Answer, AttemptReport, Overdue, SweepCounts, WorkerRow};
 use super::{StoreError, rows, sql};
 use crate::id::{RunId, WorkerId};
 use crate::run::{AttemptOutcome, TaskKey};
@@ -11,14 +9,13 @@ use crate::task::TaskError;
 use crate::time::Timestamp;
 use crate::transition::{Outcome, Proof, Settlement};
 
-/// `overdue_tasks.sql`.
-#[derive(Deserialize)]
-struct Overdue(RunId, u32, i32, i64, i64);
-
 impl Commit<'_> {
     pub(super) async fn register(&mut self, worker: &WorkerRow) -> Result<(), StoreError> {
-        let queues: serde_json::Map<String, serde_json::Value> =
-            worker.queues.iter().map(|(q, slots)| (q.to_string(), (*slots).into())).collect();
+        let queues: serde_json::Map<String, serde_json::Value> = worker
+            .queues
+            .iter()
+            .map(|(q, slots)| (q.to_string(), (*slots).into()))
+            .collect();
         sqlx::query(sql::REGISTER_WORKER)
             .bind(worker.id.to_string())
             .bind(&worker.host)
@@ -44,17 +41,30 @@ impl Commit<'_> {
             .execute(&mut *self.conn)
             .await?
             .rows_affected();
-        let held: Vec<_> = holds.iter().map(|(key, token)| (key.run, key.step, key.item, token)).collect();
-        let json: String = sqlx::query_scalar(sql::LOST_TASKS).bind(rows::json(&held)).fetch_one(&mut *self.conn).await?;
+        let held: Vec<_> = holds
+            .iter()
+            .map(|(key, token)| (key.run, key.step, key.item, token))
+            .collect();
+        let json: String = sqlx::query_scalar(sql::LOST_TASKS)
+            .bind(rows::json(&held))
+            .fetch_one(&mut *self.conn)
+            .await?;
         let lost: Vec<(RunId, u32, i32)> = rows::parse(&json, "task_runs")?;
         Ok(Answer::Beat {
             is_live: renewed > 0,
-            lost: lost.into_iter().map(|(run, step, item)| TaskKey { run, step, item }).collect(),
+            lost: lost
+                .into_iter()
+                .map(|(run, step, item)| TaskKey { run, step, item })
+                .collect(),
         })
     }
 
     pub(super) async fn retire(&mut self, worker: WorkerId) -> Result<(), StoreError> {
-        sqlx::query(sql::RETIRE_WORKER).bind(worker.to_string()).bind("stopped").execute(&mut *self.conn).await?;
+        sqlx::query(sql::RETIRE_WORKER)
+            .bind(worker.to_string())
+            .bind("stopped")
+            .execute(&mut *self.conn)
+            .await?;
         Ok(())
     }
 
@@ -62,57 +72,80 @@ impl Commit<'_> {
         let progress: Vec<_> = reports
             .iter()
             .filter_map(|r| {
-                let progress = serde_json::to_string(r.progress.as_ref()?).expect("progress is plain");
+                let progress =
+                    serde_json::to_string(r.progress.as_ref()?).expect("progress is plain");
                 Some((r.key.run, r.key.step, r.key.item, r.token, progress))
             })
             .collect();
         if !progress.is_empty() {
-            sqlx::query(sql::SAVE_PROGRESS).bind(rows::json(&progress)).execute(&mut *self.conn).await?;
+            sqlx::query(sql::SAVE_PROGRESS)
+                .bind(rows::json(&progress))
+                .execute(&mut *self.conn)
+                .await?;
         }
         let logs: Vec<_> = reports
             .iter()
             .flat_map(|r| {
                 r.logs.iter().map(|(line, at, log)| {
-                    (r.key.run, r.key.step, r.key.item, r.attempt, *line, *at, log.level, &log.message)
+                    (
+                        r.key.run,
+                        r.key.step,
+                        r.key.item,
+                        r.attempt,
+                        *line,
+                        *at,
+                        log.level,
+                        &log.message,
+                    )
                 })
             })
             .collect();
         if !logs.is_empty() {
-            sqlx::query(sql::INSERT_LOGS).bind(rows::json(&logs)).execute(&mut *self.conn).await?;
+            sqlx::query(sql::INSERT_LOGS)
+                .bind(rows::json(&logs))
+                .execute(&mut *self.conn)
+                .await?;
         }
         self.after.touched.extend(reports.iter().map(|r| r.key.run));
         Ok(())
     }
 
-    /// Declares lost what nobody looks after; the same guards as any report.
-    pub(super) async fn sweep(&mut self, grace_ms: i64, dead: &[WorkerId]) -> Result<SweepCounts, StoreError> {
+    /// Gives up what a look around found; the same guards as any report, since
+    /// the world may have moved on since that look.
+    pub(super) async fn sweep(&mut self, overdue: &Overdue) -> Result<SweepCounts, StoreError> {
         let mut counts = SweepCounts::default();
-        for worker in dead {
-            sqlx::query(sql::RETIRE_WORKER).bind(worker.to_string()).bind("lost").execute(&mut *self.conn).await?;
+        for worker in &overdue.workers {
+            let lost = sqlx::query(sql::RETIRE_WORKER)
+                .bind(worker.to_string())
+                .bind("lost");
+            counts.workers += lost.execute(&mut *self.conn).await?.rows_affected();
         }
-        counts.workers = sqlx::query(sql::LOSE_WORKERS).bind(self.now.0).execute(&mut *self.conn).await?.rows_affected()
-            + dead.len() as u64;
-
-        let json: String = sqlx::query_scalar(sql::OVERDUE_TASKS)
+        counts.workers += sqlx::query(sql::LOSE_WORKERS)
             .bind(self.now.0)
-            .bind(grace_ms)
-            .fetch_one(&mut *self.conn)
-            .await?;
-        let overdue: Vec<Overdue> = rows::parse(&json, "task_runs")?;
+            .execute(&mut *self.conn)
+            .await?
+            .rows_affected();
         let settlements: Vec<Settlement> = overdue
-            .into_iter()
-            .map(|Overdue(run, step, item, token, worker_lost)| Settlement {
-                key: TaskKey { run, step, item },
+            .attempts
+            .iter()
+            .map(|&(key, token, worker_lost)| Settlement {
+                key,
                 proof: Proof::Token(token),
-                outcome: if worker_lost != 0 {
+                outcome: if worker_lost {
                     Outcome::Failed {
                         outcome: AttemptOutcome::Lost,
-                        error: TaskError::retryable("worker_lost", "the worker vanished while running it"),
+                        error: TaskError::retryable(
+                            "worker_lost",
+                            "the worker vanished while running it",
+                        ),
                     }
                 } else {
                     Outcome::Failed {
                         outcome: AttemptOutcome::TimedOut,
-                        error: TaskError::retryable("timeout", "the time-out passed, and its worker did not stop it"),
+                        error: TaskError::retryable(
+                            "timeout",
+                            "the time-out passed, and its worker did not stop it",
+                        ),
                     }
                 },
                 artifacts: Vec::new(),
@@ -123,10 +156,15 @@ impl Commit<'_> {
         counts.attempts = settlements.len() as u64;
         self.settle_parents(settlements).await?;
 
-        let late: Vec<String> =
-            sqlx::query_scalar(sql::LATE_RUNS).bind(self.now.0).fetch_all(&mut *self.conn).await?;
+        let late: Vec<String> = sqlx::query_scalar(sql::LATE_RUNS)
+            .bind(self.now.0)
+            .fetch_all(&mut *self.conn)
+            .await?;
         for run in late {
-            let run = run.parse().map_err(|_| StoreError::Corrupt { what: "runs.id", detail: run })?;
+            let run = run.parse().map_err(|_| StoreError::Corrupt {
+                what: "runs.id",
+                detail: run,
+            })?;
             if self.expire_run(run).await?.is_ok() {
                 counts.runs += 1;
             }
@@ -136,10 +174,14 @@ impl Commit<'_> {
 
     /// Lets tasks go whose back-off has passed, and notes when the next is due.
     pub(super) async fn promote_due(&mut self) -> Result<(), StoreError> {
-        let queues: Vec<String> =
-            sqlx::query_scalar(sql::PROMOTE_DUE).bind(self.now.0).fetch_all(&mut *self.conn).await?;
+        let queues: Vec<String> = sqlx::query_scalar(sql::PROMOTE_DUE)
+            .bind(self.now.0)
+            .fetch_all(&mut *self.conn)
+            .await?;
         self.ring_named(queues);
-        let next: Option<i64> = sqlx::query_scalar(sql::NEXT_DUE).fetch_one(&mut *self.conn).await?;
+        let next: Option<i64> = sqlx::query_scalar(sql::NEXT_DUE)
+            .fetch_one(&mut *self.conn)
+            .await?;
         self.after.promoted = true;
         self.after.next_due = next.map(Timestamp);
         Ok(())

@@ -86,7 +86,12 @@ impl Writer {
         }
     }
 
-    fn accept(&mut self, message: Message, batch: &mut Vec<Request>, closing: &mut Option<oneshot::Sender<()>>) {
+    fn accept(
+        &mut self,
+        message: Message,
+        batch: &mut Vec<Request>,
+        closing: &mut Option<oneshot::Sender<()>>,
+    ) {
         match message {
             Message::Request(request) => batch.push(*request),
             Message::Serve(demand) => {
@@ -119,7 +124,9 @@ impl Writer {
     /// Whether anything outside our own requests asks for a look: a due retry, or another process.
     async fn must_tick(&mut self) -> bool {
         let due = self.wake_at.is_some_and(|at| at <= self.clock.now());
-        let version = sqlx::query_scalar::<_, i64>(sql::DATA_VERSION).fetch_one(&mut self.conn).await;
+        let version = sqlx::query_scalar::<_, i64>(sql::DATA_VERSION)
+            .fetch_one(&mut self.conn)
+            .await;
         let foreign = match version {
             Ok(version) => std::mem::replace(&mut self.data_version, version) != version,
             Err(error) => {
@@ -139,8 +146,10 @@ impl Writer {
         for request in &mut requests {
             request.permit = None;
         }
-        let (ops, replies): (Vec<_>, Vec<_>) = requests.into_iter().map(|r| (r.op, r.reply)).unzip();
-        let mut answers: Vec<Option<Result<Answer, StoreError>>> = ops.iter().map(|_| None).collect();
+        let (ops, replies): (Vec<_>, Vec<_>) =
+            requests.into_iter().map(|r| (r.op, r.reply)).unzip();
+        let mut answers: Vec<Option<Result<Answer, StoreError>>> =
+            ops.iter().map(|_| None).collect();
         // Halves still to be tried; a plain stack, since async functions do not recurse cheaply.
         let mut ranges = vec![0..ops.len()];
         while let Some(range) = ranges.pop() {

@@ -1,8 +1,8 @@
 //! Beginning a run, and what people do to it from outside.
 
 use super::{
-    Action, BTreeMap, Change, ChildOutcome, Effect, EventKind, Held, Loaded, NewRun, RunRow, RunState, TaskError, TaskKey,
-    Timestamp, TransitionError, Workset, blank,
+    Action, BTreeMap, Change, ChildOutcome, Effect, EventKind, Held, Loaded, NewRun, RunRow,
+    RunState, TaskError, TaskKey, Timestamp, TransitionError, Workset, blank,
 };
 use crate::task::Remedy;
 
@@ -28,6 +28,7 @@ pub fn start(new: &NewRun, hold: bool, now: Timestamp) -> Workset {
         concurrency_key: new.options.concurrency_key.clone(),
         output: None,
         failure: None,
+        started_at: None,
         finished_at: None,
         deadline_at: plan.timeout.map(|limit| now.after(limit)),
         expires_at: None,
@@ -36,7 +37,13 @@ pub fn start(new: &NewRun, hold: bool, now: Timestamp) -> Workset {
         .take(plan.steps.len())
         .map(|step| {
             let row = blank(&run, plan, step, TaskKey::WHOLE, now);
-            ((step, TaskKey::WHOLE), Loaded { row, change: Change::New })
+            (
+                (step, TaskKey::WHOLE),
+                Loaded {
+                    row,
+                    change: Change::New,
+                },
+            )
         })
         .collect();
     let mut work = Workset {
@@ -53,11 +60,16 @@ pub fn start(new: &NewRun, hold: bool, now: Timestamp) -> Workset {
     if let Some(step) = plan.on_failure {
         // It waits for no predecessor but for the run to fail.
         work.row_mut(step, TaskKey::WHOLE).pending = 1;
-        work.tasks.get_mut(&(step, TaskKey::WHOLE)).expect("just made").change = Change::New;
+        work.tasks
+            .get_mut(&(step, TaskKey::WHOLE))
+            .expect("just made")
+            .change = Change::New;
     }
     for &root in &plan.roots {
         if hold {
-            work.row_mut(root, TaskKey::WHOLE).held.add(Held::CONCURRENCY);
+            work.row_mut(root, TaskKey::WHOLE)
+                .held
+                .add(Held::CONCURRENCY);
         }
         work.make_ready(root, TaskKey::WHOLE, now);
     }
@@ -100,7 +112,10 @@ impl Workset {
         let limit = self.plan.timeout.unwrap_or_default();
         let error = TaskError::fatal(
             "timeout",
-            format!("the run took longer than the workflow's timeout of {}", humantime::format_duration(limit)),
+            format!(
+                "the run took longer than the workflow's timeout of {}",
+                humantime::format_duration(limit)
+            ),
         );
         let mut failure = crate::run::Failure::new(crate::run::AttemptOutcome::TimedOut, &error);
         failure.step = None;
@@ -139,7 +154,10 @@ impl Workset {
 
     fn must_be_live(&self, action: &'static str) -> Result<(), TransitionError> {
         if self.run.state.is_terminal() {
-            return Err(TransitionError::Illegal { action, state: self.run.state });
+            return Err(TransitionError::Illegal {
+                action,
+                state: self.run.state,
+            });
         }
         Ok(())
     }

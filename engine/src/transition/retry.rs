@@ -17,7 +17,10 @@ impl Workset {
         match self.run.state {
             RunState::Failed | RunState::Cancelled => {}
             RunState::Pending | RunState::Running | RunState::Succeeded => {
-                return Err(TransitionError::Illegal { action: "retry", state: self.run.state });
+                return Err(TransitionError::Illegal {
+                    action: "retry",
+                    state: self.run.state,
+                });
             }
         }
         let again: Vec<StepIndex> = (0_u32..)
@@ -40,13 +43,23 @@ impl Workset {
         run.active = 0;
         run.waiting = 0;
         let generation = run.generation;
-        self.emit(now, EventKind::RunRetried { generation, steps: names });
+        self.emit(
+            now,
+            EventKind::RunRetried {
+                generation,
+                steps: names,
+            },
+        );
 
         if let Some(step) = self.plan.on_failure {
             self.reset_row(step, 1);
         }
         for &step in &again {
-            let pending = self.plan.steps[step as usize].needs.iter().filter(|n| again.contains(n)).count();
+            let pending = self.plan.steps[step as usize]
+                .needs
+                .iter()
+                .filter(|n| again.contains(n))
+                .count();
             self.reset_row(step, i64::try_from(pending).unwrap_or(i64::MAX));
         }
         for &step in &again {
@@ -62,7 +75,9 @@ impl Workset {
         match row.state {
             TaskState::Failed => self.step(step).on_failure == OnFailure::Fail,
             TaskState::Cancelled => true,
-            TaskState::Blocked | TaskState::Ready | TaskState::Running | TaskState::Retrying => true,
+            TaskState::Blocked | TaskState::Ready | TaskState::Running | TaskState::Retrying => {
+                true
+            }
             TaskState::Succeeded | TaskState::Skipped => false,
         }
     }
@@ -84,7 +99,9 @@ impl Workset {
 
     /// Begins a step whose predecessors all stand; a mapped one goes on with the items it lacks.
     fn restart(&mut self, step: StepIndex, hold: bool, now: Timestamp) {
-        let row = self.row(step, TaskKey::WHOLE).expect("retry loads every step's row");
+        let row = self
+            .row(step, TaskKey::WHOLE)
+            .expect("retry loads every step's row");
         if row.pending > 0 {
             return;
         }
@@ -93,7 +110,8 @@ impl Workset {
             let step_limit = self.step(step).map.as_ref().and_then(|m| m.max_parallel);
             let limit = step_limit.into_iter().chain(self.plan.max_parallel).min();
             if self.plan.max_parallel.is_some() {
-                self.run_mut().active += limit.map_or(unfinished, |limit| unfinished.min(i64::from(limit)));
+                self.run_mut().active +=
+                    limit.map_or(unfinished, |limit| unfinished.min(i64::from(limit)));
             }
             let row = self.row_mut(step, TaskKey::WHOLE);
             row.state = TaskState::Running;
@@ -104,7 +122,9 @@ impl Workset {
             return;
         }
         if hold {
-            self.row_mut(step, TaskKey::WHOLE).held.add(Held::CONCURRENCY);
+            self.row_mut(step, TaskKey::WHOLE)
+                .held
+                .add(Held::CONCURRENCY);
         }
         self.make_ready(step, TaskKey::WHOLE, now);
     }

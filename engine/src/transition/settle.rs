@@ -15,7 +15,8 @@ use crate::workflow::plan::{Action, FailMode, OnFailure, Plan};
 pub fn rows_for(plan: &Plan, settlement: &Settlement) -> Option<Vec<(StepIndex, i32)>> {
     let TaskKey { step, item, .. } = settlement.key;
     let planned = &plan.steps[step as usize];
-    if planned.on_failure == OnFailure::Skip && matches!(settlement.outcome, Outcome::Failed { .. }) {
+    if planned.on_failure == OnFailure::Skip && matches!(settlement.outcome, Outcome::Failed { .. })
+    {
         return None;
     }
     let mut rows = vec![(step, item)];
@@ -41,23 +42,42 @@ impl Workset {
     ///
     /// # Errors
     /// [`TransitionError::Stale`] when the reporter no longer holds the task; nothing has changed then.
-    pub fn settle(&mut self, settlement: &Settlement, now: Timestamp, chance: f64) -> Result<(), TransitionError> {
+    pub fn settle(
+        &mut self,
+        settlement: &Settlement,
+        now: Timestamp,
+        chance: f64,
+    ) -> Result<(), TransitionError> {
         let TaskKey { step, item, .. } = settlement.key;
-        self.check_proof(settlement)?;
+        self.check_proof(settlement.key, settlement.proof)?;
+        self.tell_start(settlement.key);
         match &settlement.outcome {
             Outcome::Succeeded { output, cached } => {
-                self.end_attempt(step, item, AttemptOutcome::Succeeded, None, now);
                 let row = self.row_mut(step, item);
                 row.output = Some(output.clone());
                 row.cached = *cached;
                 let (attempt, cached) = (row.attempt, *cached);
                 let name = self.step_name(step);
-                self.emit(now, EventKind::TaskSucceeded { step: name, item: settlement.key.item_index(), attempt, cached });
+                self.emit(
+                    now,
+                    EventKind::TaskSucceeded {
+                        step: name,
+                        item: settlement.key.item_index(),
+                        attempt,
+                        cached,
+                    },
+                );
                 self.end_task(settlement, End::Succeeded, now);
             }
             Outcome::Skipped => {
                 let name = self.step_name(step);
-                self.emit(now, EventKind::TaskSkipped { step: name, item: settlement.key.item_index() });
+                self.emit(
+                    now,
+                    EventKind::TaskSkipped {
+                        step: name,
+                        item: settlement.key.item_index(),
+                    },
+                );
                 self.end_task(settlement, End::Skipped, now);
             }
             Outcome::Mapped(items) => self.map(settlement, items, now),
@@ -68,7 +88,14 @@ impl Workset {
                 row.token = None;
                 row.worker = None;
                 let name = self.step_name(step);
-                self.emit(now, EventKind::ChildStarted { step: name, item: settlement.key.item_index(), child: id });
+                self.emit(
+                    now,
+                    EventKind::ChildStarted {
+                        step: name,
+                        item: settlement.key.item_index(),
+                        child: id,
+                    },
+                );
             }
             Outcome::Released => {
                 self.end_attempt(step, item, AttemptOutcome::Released, None, now);
@@ -84,18 +111,62 @@ impl Workset {
                 let (attempt, queue) = (row.attempt, row.queue.clone());
                 self.ring(queue);
                 let name = self.step_name(step);
-                self.emit(now, EventKind::TaskReleased { step: name, item: settlement.key.item_index(), attempt });
+                self.emit(
+                    now,
+                    EventKind::TaskReleased {
+                        step: name,
+                        item: settlement.key.item_index(),
+                        attempt,
+                    },
+                );
             }
-            Outcome::Failed { outcome, error } => self.fail_task(settlement, *outcome, error, now, chance),
+            Outcome::Failed { outcome, error } => {
+                self.fail_task(settlement, *outcome, error, now, chance)
+            }
         }
         Ok(())
     }
 
+    /// Tells that an attempt is under way. Short ones are not told of until they
+    /// end: one commit less for each.
+    ///
+    /// # Errors
+    /// [`TransitionError::Stale`] when the attempt is over or was taken away.
+    pub fn announce(&mut self, key: TaskKey, token: i64) -> Result<(), TransitionError> {
+        self.check_proof(key, Proof::Token(token))?;
+        self.tell_start(key);
+        Ok(())
+    }
+
+    /// The first word of an attempt, dated when it began.
+    fn tell_start(&mut self, key: TaskKey) {
+        let row = self
+            .row(key.step, key.item)
+            .expect("the row under decision is loaded");
+        if row.announced {
+            return;
+        }
+        let (attempt, began) = (row.attempt, row.started_at.unwrap_or(row.due_at));
+        self.row_mut(key.step, key.item).announced = true;
+        let run = self.run_mut();
+        run.state = RunState::Running;
+        run.started_at = Some(began);
+        let step = self.step_name(key.step);
+        self.emit(
+            began,
+            EventKind::TaskStarted {
+                step,
+                item: key.item_index(),
+                attempt,
+            },
+        );
+    }
+
     /// The fence: only the holder's report counts.
-    fn check_proof(&self, settlement: &Settlement) -> Result<(), TransitionError> {
-        let TaskKey { step, item, .. } = settlement.key;
+    fn check_proof(&self, key: TaskKey, proof: Proof) -> Result<(), TransitionError> {
+        let TaskKey { step, item, .. } = key;
         let stale = |state| Err(TransitionError::Stale { state });
-        if self.run.state != RunState::Running {
+        if self.run.state.is_terminal() {
             return stale(self.run.state.as_str());
         }
         let Some(row) = self.row(step, item) else {
@@ -110,18 +181,27 @@ impl Workset {
         if is_stopped {
             return stale(TaskState::Cancelled.as_str());
         }
-        let holds = match settlement.proof {
+        let holds = match proof {
             Proof::Token(token) => row.token == Some(token),
             Proof::Child { run, attempt } => row.child == Some(run) && row.attempt == attempt,
         };
-        if row.state == TaskState::Running && holds { Ok(()) } else { stale(row.state.as_str()) }
+        if row.state == TaskState::Running && holds {
+            Ok(())
+        } else {
+            stale(row.state.as_str())
+        }
     }
 
     /// A mapped step becomes its items.
     fn map(&mut self, settlement: &Settlement, items: &[serde_json::Value], now: Timestamp) {
         let step = settlement.key.step;
         let total = i64::try_from(items.len()).unwrap_or(i64::MAX);
-        let limit = self.step(step).map.as_ref().and_then(|m| m.max_parallel).map_or(i64::MAX, i64::from);
+        let limit = self
+            .step(step)
+            .map
+            .as_ref()
+            .and_then(|m| m.max_parallel)
+            .map_or(i64::MAX, i64::from);
         let row = self.row_mut(step, TaskKey::WHOLE);
         row.total = total;
         row.open = total;
@@ -130,7 +210,13 @@ impl Workset {
         row.token = None;
         row.worker = None;
         let name = self.step_name(step);
-        self.emit(now, EventKind::TaskMapped { step: name, items: items.len() as u64 });
+        self.emit(
+            now,
+            EventKind::TaskMapped {
+                step: name,
+                items: items.len() as u64,
+            },
+        );
         if items.is_empty() {
             self.end_step(step, End::Succeeded, settlement, now);
             return;
@@ -151,7 +237,14 @@ impl Workset {
     }
 
     /// Another try, or the end of it.
-    fn fail_task(&mut self, settlement: &Settlement, outcome: AttemptOutcome, error: &TaskError, now: Timestamp, chance: f64) {
+    fn fail_task(
+        &mut self,
+        settlement: &Settlement,
+        outcome: AttemptOutcome,
+        error: &TaskError,
+        now: Timestamp,
+        chance: f64,
+    ) {
         let TaskKey { step, item, .. } = settlement.key;
         let policy = self.step(step).retry.clone();
         let name = self.step_name(step);
@@ -198,15 +291,37 @@ impl Workset {
                 row.held.add(Held::NOT_DUE);
                 self.effects.push(Effect::WakeAt { at: due_at });
             }
-            self.emit(now, EventKind::TaskRetrying { step: name, item: item_index, attempt, due_at, class: failure.class, message: failure.message });
+            self.emit(
+                now,
+                EventKind::TaskRetrying {
+                    step: name,
+                    item: item_index,
+                    attempt,
+                    due_at,
+                    class: failure.class,
+                    message: failure.message,
+                },
+            );
             return;
         }
         if outcome == AttemptOutcome::Lost {
             "quarantined".clone_into(&mut failure.class);
-            failure.message = format!("quarantined: {MAX_LOSSES} workers vanished while running it; last: {}", failure.message);
+            failure.message = format!(
+                "quarantined: {MAX_LOSSES} workers vanished while running it; last: {}",
+                failure.message
+            );
         }
         row.error = Some(failure.clone());
-        self.emit(now, EventKind::TaskFailed { step: name, item: item_index, attempt, class: failure.class.clone(), message: failure.message.clone() });
+        self.emit(
+            now,
+            EventKind::TaskFailed {
+                step: name,
+                item: item_index,
+                attempt,
+                class: failure.class.clone(),
+                message: failure.message.clone(),
+            },
+        );
         self.end_task(settlement, End::Failed(failure), now);
     }
 
@@ -222,7 +337,11 @@ impl Workset {
         }
         self.close_row(step, item, &end, now);
         self.leave_place(step, item);
-        let fail_mode = self.step(step).map.as_ref().map_or(FailMode::Fast, |m| m.fail);
+        let fail_mode = self
+            .step(step)
+            .map
+            .as_ref()
+            .map_or(FailMode::Fast, |m| m.fail);
         let group = self.row_mut(step, TaskKey::WHOLE);
         group.open -= 1;
         if let End::Failed(failure) = end {
@@ -239,7 +358,10 @@ impl Workset {
             let hold = self.take_place(step, item);
             self.effects.push(Effect::ReleaseItem { step, hold });
         }
-        if self.row(step, TaskKey::WHOLE).is_some_and(|group| group.open == 0) {
+        if self
+            .row(step, TaskKey::WHOLE)
+            .is_some_and(|group| group.open == 0)
+        {
             self.end_step(step, End::Succeeded, settlement, now);
         }
     }
@@ -256,7 +378,6 @@ impl Workset {
             End::Failed(failure) => Some(failure.clone()),
         };
         row.token = None;
-        row.worker = None;
         row.held = Held::default();
         row.finished_at = Some(now);
     }
@@ -309,13 +430,22 @@ impl Workset {
                 self.satisfy(&[next], now);
                 continue;
             }
-            if self.row(next, TaskKey::WHOLE).is_none_or(|row| row.state != TaskState::Blocked) {
+            if self
+                .row(next, TaskKey::WHOLE)
+                .is_none_or(|row| row.state != TaskState::Blocked)
+            {
                 continue;
             }
             self.close_row(next, TaskKey::WHOLE, &End::Skipped, now);
             self.run_mut().open -= 1;
             let name = self.step_name(next);
-            self.emit(now, EventKind::TaskSkipped { step: name, item: None });
+            self.emit(
+                now,
+                EventKind::TaskSkipped {
+                    step: name,
+                    item: None,
+                },
+            );
             todo.extend(self.step(next).successors.iter().copied());
         }
     }
@@ -327,7 +457,8 @@ impl Workset {
         self.run_mut().failure = Some(failure.clone());
         self.run.waiting = 0;
         self.run.active = 0;
-        self.effects.retain(|e| !matches!(e, Effect::ReleaseTask | Effect::ReleaseItem { .. }));
+        self.effects
+            .retain(|e| !matches!(e, Effect::ReleaseTask | Effect::ReleaseItem { .. }));
         self.effects.push(Effect::CancelRest { except: last_word });
         if let Some(step) = last_word {
             self.run_mut().open = 1;
@@ -352,10 +483,16 @@ impl Workset {
             Some(ref failure) => {
                 run.state = RunState::Failed;
                 run.failure = Some(failure.clone());
-                let at = failure.step.as_ref().map_or(String::new(), |s| format!(" at step `{s}`"));
+                let at = failure
+                    .step
+                    .as_ref()
+                    .map_or(String::new(), |s| format!(" at step `{s}`"));
                 ChildOutcome::Failed(TaskError {
                     class: failure.class.clone(),
-                    message: format!("run {} of `{}` failed{at}: {}", run.id, run.workflow, failure.message),
+                    message: format!(
+                        "run {} of `{}` failed{at}: {}",
+                        run.id, run.workflow, failure.message
+                    ),
                     remedy: Remedy::Retry,
                 })
             }
@@ -364,7 +501,9 @@ impl Workset {
         match failure {
             None => {
                 if let Some(step) = self.plan.on_failure
-                    && self.row(step, TaskKey::WHOLE).is_some_and(|row| row.state == TaskState::Blocked)
+                    && self
+                        .row(step, TaskKey::WHOLE)
+                        .is_some_and(|row| row.state == TaskState::Blocked)
                 {
                     self.close_row(step, TaskKey::WHOLE, &End::Skipped, now);
                 }

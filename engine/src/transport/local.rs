@@ -24,15 +24,29 @@ impl<T: Send + 'static> Backend for Channel<T> {
     type Task = Task<T>;
     type Error = Infallible;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(
+        &mut self,
+        _: &mut Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Option<Result<Task<T>, Infallible>>> {
-        self.inbox.poll_recv(cx).map(|ticket| ticket.map(|ticket| Ok(Task::new(ticket))))
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Option<Result<Task<T>, Infallible>>> {
+        self.inbox
+            .poll_recv(cx)
+            .map(|ticket| ticket.map(|ticket| Ok(Task::new(ticket))))
     }
 
-    fn poll_close(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+    fn poll_close(
+        &mut self,
+        _: &mut Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 }
@@ -60,7 +74,9 @@ where
     F: Fn(T) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let worker = WorkerBuilder::new(name).backend(Channel { inbox }).build(move |ticket: T| handle(ticket));
+    let worker = WorkerBuilder::new(name)
+        .backend(Channel { inbox })
+        .build(move |ticket: T| handle(ticket));
     if let Err(error) = worker.run().await {
         tracing::error!(%error, "a queue's worker stopped");
     }

@@ -34,17 +34,28 @@ pub(super) struct Product {
 
 impl Product {
     fn plain(outcome: Outcome) -> Self {
-        Self { outcome, artifacts: Vec::new(), cache_key: None }
+        Self {
+            outcome,
+            artifacts: Vec::new(),
+            cache_key: None,
+        }
     }
 
     fn failed(error: TaskError) -> Self {
-        Self::plain(Outcome::Failed { outcome: AttemptOutcome::Failed, error })
+        Self::plain(Outcome::Failed {
+            outcome: AttemptOutcome::Failed,
+            error,
+        })
     }
 }
 
 /// Runs a claimed task to its report.
 pub(super) async fn run(shared: Arc<Shared>, held: Arc<Held>, granted: Granted) {
-    let Granted { claim, permit, halt } = granted;
+    let Granted {
+        claim,
+        permit,
+        halt,
+    } = granted;
     let (key, token) = (claim.key, claim.token);
     let product = tokio::select! {
         product = perform(&shared, &claim, &halt) => product,
@@ -77,7 +88,10 @@ async fn perform(shared: &Arc<Shared>, claim: &Claim, halt: &Halt) -> Option<Pro
     };
     let is_whole_map = step.map.is_some() && claim.key.item == TaskKey::WHOLE;
     // A mapped step decides once, for all its items, unless the condition looks at the item.
-    let asks_item = step.when.as_ref().is_some_and(|w| w.references().item || w.references().index || w.references().matrix);
+    let asks_item = step
+        .when
+        .as_ref()
+        .is_some_and(|w| w.references().item || w.references().index || w.references().matrix);
     let is_mine_to_ask = step.map.is_none() || is_whole_map != asks_item;
     if let Some(when) = step.when.as_ref().filter(|_| is_mine_to_ask) {
         match when.holds(&scope) {
@@ -94,9 +108,10 @@ async fn perform(shared: &Arc<Shared>, claim: &Claim, halt: &Halt) -> Option<Pro
         });
     }
     match &step.action {
-        Action::Outputs => {
-            Some(Product::plain(Outcome::Succeeded { output: "null".into(), cached: false }))
-        }
+        Action::Outputs => Some(Product::plain(Outcome::Succeeded {
+            output: "null".into(),
+            cached: false,
+        })),
         Action::Workflow(name) => Some(match child(shared, claim, step, name.as_str(), &scope) {
             Ok(child) => Product::plain(Outcome::Delegated(Box::new(child))),
             Err(error) => Product::failed(error),
@@ -106,7 +121,10 @@ async fn perform(shared: &Arc<Shared>, claim: &Claim, halt: &Halt) -> Option<Pro
                 Ok(input) => input,
                 Err(error) => return Some(Product::failed(bad_expression("with", &error))),
             };
-            let cache_key = step.cache.then(|| cache::key(shared, task, &input)).flatten();
+            let cache_key = step
+                .cache
+                .then(|| cache::key(shared, task, &input))
+                .flatten();
             if let Some(key) = &cache_key
                 && !claim.run.no_cache
                 && let Some(product) = cache::look_up(shared, key).await
@@ -121,21 +139,44 @@ async fn perform(shared: &Arc<Shared>, claim: &Claim, halt: &Halt) -> Option<Pro
 }
 
 /// A run of another workflow, to do this step's work.
-fn child(shared: &Shared, claim: &Claim, step: &PlanStep, name: &str, scope: &Scope) -> Result<NewRun, TaskError> {
+fn child(
+    shared: &Shared,
+    claim: &Claim,
+    step: &PlanStep,
+    name: &str,
+    scope: &Scope,
+) -> Result<NewRun, TaskError> {
     if claim.run.depth >= MAX_DEPTH {
-        return Err(TaskError::fatal("too_deep", format!("workflows run workflows {MAX_DEPTH} levels deep at most")));
+        return Err(TaskError::fatal(
+            "too_deep",
+            format!("workflows run workflows {MAX_DEPTH} levels deep at most"),
+        ));
     }
-    let definition =
-        shared.library.get(name).map_err(|e| TaskError::fatal("unknown_workflow", e.to_string()))?;
-    let given = step.with.evaluate(scope).map_err(|e| bad_expression("with", &e))?;
+    let definition = shared
+        .library
+        .get(name)
+        .map_err(|e| TaskError::fatal("unknown_workflow", e.to_string()))?;
+    let given = step
+        .with
+        .evaluate(scope)
+        .map_err(|e| bad_expression("with", &e))?;
     let inputs = definition.plan.inputs.check(given).map_err(|problems| {
-        let list: Vec<String> = problems.iter().map(|p| format!("{}: {}", p.pointer, p.message)).collect();
-        TaskError::fatal("invalid_input", format!("`{name}` refuses its inputs: {}", list.join("; ")))
+        let list: Vec<String> = problems
+            .iter()
+            .map(|p| format!("{}: {}", p.pointer, p.message))
+            .collect();
+        TaskError::fatal(
+            "invalid_input",
+            format!("`{name}` refuses its inputs: {}", list.join("; ")),
+        )
     })?;
     let options = RunOptions {
         priority: claim.run.priority,
         no_cache: claim.run.no_cache,
-        parent: Some(Parent { task: claim.key, attempt: claim.attempt }),
+        parent: Some(Parent {
+            task: claim.key,
+            attempt: claim.attempt,
+        }),
         depth: claim.run.depth + 1,
         concurrency_key: concurrency_key(&definition.plan, &inputs)
             .map_err(|e| bad_expression("concurrency.key", &e))?,
@@ -151,16 +192,31 @@ fn child(shared: &Shared, claim: &Claim, step: &PlanStep, name: &str, scope: &Sc
 }
 
 /// The evaluated `concurrency.key` of a run with these inputs.
-pub(crate) fn concurrency_key(plan: &crate::workflow::plan::Plan, inputs: &Value) -> Result<Option<Arc<str>>, ExprError> {
-    let Some((template, _)) = &plan.concurrency else { return Ok(None) };
+pub(crate) fn concurrency_key(
+    plan: &crate::workflow::plan::Plan,
+    inputs: &Value,
+) -> Result<Option<Arc<str>>, ExprError> {
+    let Some((template, _)) = &plan.concurrency else {
+        return Ok(None);
+    };
     let key = template.evaluate(&Scope::new().inputs_from(inputs))?;
     let key = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
     Ok(Some(key.into()))
 }
 
 /// Delivers the report; waits out what passes, since the work is done and must not be lost.
-async fn settle(shared: &Shared, claim: &Claim, halt: &Halt, product: Product, permit: OwnedSemaphorePermit) {
-    let Product { outcome, artifacts, cache_key } = product;
+async fn settle(
+    shared: &Shared,
+    claim: &Claim,
+    halt: &Halt,
+    product: Product,
+    permit: OwnedSemaphorePermit,
+) {
+    let Product {
+        outcome,
+        artifacts,
+        cache_key,
+    } = product;
     let (outcome, run_output) = with_outputs(shared, claim, outcome).await;
     let settlement = Settlement {
         key: claim.key,
@@ -174,7 +230,9 @@ async fn settle(shared: &Shared, claim: &Claim, halt: &Halt, product: Product, p
     let mut remember = None;
     if let Outcome::Succeeded { output, .. } = &settlement.outcome
         && claim.key.item == TaskKey::WHOLE
-        && !claim.plan.steps[claim.key.step as usize].successors.is_empty()
+        && !claim.plan.steps[claim.key.step as usize]
+            .successors
+            .is_empty()
         && let Ok(value) = serde_json::from_str::<Value>(output)
     {
         remember = Some((value, output.len()));
@@ -204,7 +262,10 @@ async fn settle(shared: &Shared, claim: &Claim, halt: &Halt, product: Product, p
                 let failed = Settlement {
                     outcome: Outcome::Failed {
                         outcome: AttemptOutcome::Failed,
-                        error: TaskError::retryable("store", format!("its result could not be recorded: {error}")),
+                        error: TaskError::retryable(
+                            "store",
+                            format!("its result could not be recorded: {error}"),
+                        ),
                     },
                     artifacts: Vec::new(),
                     run_output: None,
@@ -219,9 +280,17 @@ async fn settle(shared: &Shared, claim: &Claim, halt: &Halt, product: Product, p
 }
 
 /// The run's outputs, when this is its last step: evaluated here, not in the commit.
-async fn with_outputs(shared: &Shared, claim: &Claim, outcome: Outcome) -> (Outcome, Option<Arc<str>>) {
+async fn with_outputs(
+    shared: &Shared,
+    claim: &Claim,
+    outcome: Outcome,
+) -> (Outcome, Option<Arc<str>>) {
     let plan = &claim.plan;
-    let Some(template) = plan.outputs.as_ref().filter(|_| plan.sink == Some(claim.key.step)) else {
+    let Some(template) = plan
+        .outputs
+        .as_ref()
+        .filter(|_| plan.sink == Some(claim.key.step))
+    else {
         return (outcome, None);
     };
     let own = match &outcome {
@@ -235,7 +304,9 @@ async fn with_outputs(shared: &Shared, claim: &Claim, outcome: Outcome) -> (Outc
     let evaluated = match scope::load(shared, claim, &references).await {
         Ok(scope) => {
             let scope = scope.step(name.as_str(), crate::workflow::expr::Prepared::from(own));
-            template.evaluate(&scope).map_err(|e| bad_expression("outputs", &e))
+            template
+                .evaluate(&scope)
+                .map_err(|e| bad_expression("outputs", &e))
         }
         Err(error) => Err(store_trouble(&error)),
     };
@@ -244,7 +315,13 @@ async fn with_outputs(shared: &Shared, claim: &Claim, outcome: Outcome) -> (Outc
         (Ok(text), _) => (outcome, Some(text)),
         // The step failed anyway: its own reason is the one to tell.
         (Err(_), Outcome::Failed { .. }) => (outcome, None),
-        (Err(error), _) => (Outcome::Failed { outcome: AttemptOutcome::Failed, error }, None),
+        (Err(error), _) => (
+            Outcome::Failed {
+                outcome: AttemptOutcome::Failed,
+                error,
+            },
+            None,
+        ),
     }
 }
 
@@ -253,18 +330,35 @@ fn bounded(json: String, what: &str) -> Result<Arc<str>, TaskError> {
     if json.len() > MAX_OUTPUT_BYTES {
         return Err(TaskError::fatal(
             "output_too_large",
-            format!("{what} has {} bytes of JSON; {MAX_OUTPUT_BYTES} at most: store large results as artifacts (`ctx.save`)", json.len()),
+            format!(
+                "{what} has {} bytes of JSON; {MAX_OUTPUT_BYTES} at most: store large results as artifacts (`ctx.save`)",
+                json.len()
+            ),
         ));
     }
     // A NUL character is legal JSON and no legal text in a database.
-    Ok(if json.contains("\\u0000") { json.replace("\\u0000", "\\ufffd").into() } else { json.into() })
+    Ok(if json.contains("\\u0000") {
+        json.replace("\\u0000", "\\ufffd").into()
+    } else {
+        json.into()
+    })
 }
 
 fn bad_expression(place: &str, error: &ExprError) -> TaskError {
-    let help = error.help.as_ref().map_or(String::new(), |h| format!(" ({h})"));
-    TaskError { class: "expression".to_owned(), message: format!("{place}: {}{help}", error.message), remedy: Remedy::Fail }
+    let help = error
+        .help
+        .as_ref()
+        .map_or(String::new(), |h| format!(" ({h})"));
+    TaskError {
+        class: "expression".to_owned(),
+        message: format!("{place}: {}{help}", error.message),
+        remedy: Remedy::Fail,
+    }
 }
 
 fn store_trouble(error: &StoreError) -> TaskError {
-    TaskError::retryable("store", format!("what the step refers to could not be read: {error}"))
+    TaskError::retryable(
+        "store",
+        format!("what the step refers to could not be read: {error}"),
+    )
 }

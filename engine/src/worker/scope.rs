@@ -68,12 +68,19 @@ impl Cache {
 }
 
 /// A scope in which these references have values.
-pub(super) async fn load(shared: &Shared, claim: &Claim, references: &References) -> Result<Scope, StoreError> {
+pub(super) async fn load(
+    shared: &Shared,
+    claim: &Claim,
+    references: &References,
+) -> Result<Scope, StoreError> {
     let run = claim.key.run;
     let mut scope = Scope::new();
     if references.all_inputs || !references.inputs.is_empty() {
         let inputs = inputs(shared, claim).await?;
-        let wanted = inputs.named.iter().filter(|(name, _)| references.all_inputs || references.inputs.contains(name));
+        let wanted = inputs
+            .named
+            .iter()
+            .filter(|(name, _)| references.all_inputs || references.inputs.contains(name));
         scope = scope.inputs(wanted.cloned());
     }
     for name in &references.steps {
@@ -82,8 +89,10 @@ pub(super) async fn load(shared: &Shared, claim: &Claim, references: &References
         }
     }
     if let (Some(item), Ok(index)) = (&claim.item, u32::try_from(claim.key.item)) {
-        let item: Value = serde_json::from_str(item)
-            .map_err(|e| StoreError::Corrupt { what: "task_runs.input", detail: e.to_string() })?;
+        let item: Value = serde_json::from_str(item).map_err(|e| StoreError::Corrupt {
+            what: "task_runs.input",
+            detail: e.to_string(),
+        })?;
         scope = scope.item(Prepared::from(item), index);
     }
     if references.run {
@@ -96,7 +105,10 @@ pub(super) async fn load(shared: &Shared, claim: &Claim, references: &References
     }
     if references.failure {
         let failure = shared.store.failure(run).await?;
-        let facts = failure.map_or(Value::Null, |f| json!({ "step": f.step, "message": f.message, "class": f.class }));
+        let facts = failure.map_or(
+            Value::Null,
+            |f| json!({ "step": f.step, "message": f.message, "class": f.class }),
+        );
         scope = scope.failure(Prepared::from(facts));
     }
     Ok(scope)
@@ -116,11 +128,18 @@ pub(super) async fn inputs(shared: &Shared, claim: &Claim) -> Result<Arc<Inputs>
             &read
         }
     };
-    let value: Value = serde_json::from_str(text)
-        .map_err(|e| StoreError::Corrupt { what: "runs.inputs", detail: e.to_string() })?;
+    let value: Value = serde_json::from_str(text).map_err(|e| StoreError::Corrupt {
+        what: "runs.inputs",
+        detail: e.to_string(),
+    })?;
     let fields = value.as_object().into_iter().flatten();
-    let named = fields.map(|(name, value)| (name.clone(), Prepared::from_json(value))).collect();
-    let inputs = Arc::new(Inputs { json: Arc::new(value), named });
+    let named = fields
+        .map(|(name, value)| (name.clone(), Prepared::from_json(value)))
+        .collect();
+    let inputs = Arc::new(Inputs {
+        json: Arc::new(value),
+        named,
+    });
     let mut kept = shared.scopes.lock();
     kept.make_room(2 * text.len());
     kept.inputs.insert(claim.key.run, Arc::clone(&inputs));
@@ -135,20 +154,36 @@ async fn result(shared: &Shared, claim: &Claim, step: StepIndex) -> Result<Prepa
     if let Some(known) = known {
         return Ok(known);
     }
-    let corrupt = |e: serde_json::Error| StoreError::Corrupt { what: "task_runs.output", detail: e.to_string() };
+    let corrupt = |e: serde_json::Error| StoreError::Corrupt {
+        what: "task_runs.output",
+        detail: e.to_string(),
+    };
     let rows = shared.store.outputs(claim.key.run, step).await?;
-    let bytes = rows.iter().map(|row| row.output.as_ref().map_or(0, String::len) + 60).sum();
+    let bytes = rows
+        .iter()
+        .map(|row| row.output.as_ref().map_or(0, String::len) + 60)
+        .sum();
     let is_mapped = claim.plan.steps[step as usize].map.is_some();
     let mut whole = Value::Null;
     let mut items = Vec::with_capacity(rows.len());
     for row in rows {
-        let output = row.output.as_deref().map(serde_json::from_str).transpose().map_err(corrupt)?;
+        let output = row
+            .output
+            .as_deref()
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(corrupt)?;
         if row.item == TaskKey::WHOLE {
             if row.state == TaskState::Succeeded {
                 whole = output.unwrap_or(Value::Null);
             }
         } else {
-            let error: Option<Failure> = row.error.as_deref().map(serde_json::from_str).transpose().map_err(corrupt)?;
+            let error: Option<Failure> = row
+                .error
+                .as_deref()
+                .map(serde_json::from_str)
+                .transpose()
+                .map_err(corrupt)?;
             items.push(json!({
                 "index": row.item,
                 "status": row.state,
@@ -157,7 +192,11 @@ async fn result(shared: &Shared, claim: &Claim, step: StepIndex) -> Result<Prepa
             }));
         }
     }
-    let prepared = Prepared::from(if is_mapped { Value::Array(items) } else { whole });
+    let prepared = Prepared::from(if is_mapped {
+        Value::Array(items)
+    } else {
+        whole
+    });
     shared.scopes.put(key, &prepared, bytes);
     Ok(prepared)
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 mod analyse;
 mod cel;
 mod guard;
+mod ordered;
 mod path;
 mod scope;
 mod template;

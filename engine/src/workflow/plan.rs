@@ -40,7 +40,8 @@ pub struct Plan {
     pub outputs: Option<Template>,
     /// The step after which the outputs can be evaluated; set when there are outputs.
     pub sink: Option<StepIndex>,
-    /// The hidden step that runs when the run fails.
+    /// The hidden step that runs when the run fails. Its expressions may name any
+    /// step; one that has no result then must be given as null.
     pub on_failure: Option<StepIndex>,
     /// Steps that need no other, so that a run begins with them.
     pub roots: Vec<StepIndex>,

@@ -128,7 +128,11 @@ impl Reader<'_> {
         } else {
             format!("`{what}` must be {expected}, got {}", node.kind())
         };
-        let help = (!help.is_empty()).then(|| help.to_owned());
+        let help = match (help, expected) {
+            ("", "an object") => Some("write names and values, as in `name: value`".to_owned()),
+            ("", _) => None,
+            (help, _) => Some(help.to_owned()),
+        };
         self.report("wrong-type", span, pointer, message, help);
     }
 

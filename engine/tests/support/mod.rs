@@ -8,7 +8,10 @@ use std::time::Duration;
 use aquatint_engine::id::{QueueName, RunId};
 use aquatint_engine::run::EventKind;
 use aquatint_engine::store::{RunView, TaskView};
-use aquatint_engine::{Engine, EngineConfig, Library, Registry, Submission, Task, TaskContext, TaskError, Worker, WorkerConfig};
+use aquatint_engine::{
+    Engine, EngineConfig, Library, Registry, Submission, Task, TaskContext, TaskError, Worker,
+    WorkerConfig,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -198,16 +201,23 @@ impl Task for Write {
 
     async fn run(&self, ctx: TaskContext, input: WriteInput) -> Result<WriteOutput, TaskError> {
         self.0.runs.fetch_add(1, Ordering::SeqCst);
-        ctx.log(aquatint_engine::task::LogLevel::Info, format!("writing {}", input.text));
+        ctx.log(
+            aquatint_engine::task::LogLevel::Info,
+            format!("writing {}", input.text),
+        );
         ctx.progress(0.5, "half");
         let file = if let Some(path) = input.escape {
             let path = ctx.scratch_file(&path)?;
             std::fs::write(&path, &input.text)?;
             ctx.save_file("note.txt", "text/plain", &path).await?
         } else {
-            ctx.save("note.txt", "text/plain", input.text.into_bytes()).await?
+            ctx.save("note.txt", "text/plain", input.text.into_bytes())
+                .await?
         };
-        Ok(WriteOutput { file, padding: "x".repeat(input.bytes) })
+        Ok(WriteOutput {
+            file,
+            padding: "x".repeat(input.bytes),
+        })
     }
 }
 
@@ -227,7 +237,10 @@ pub fn library(signals: &Arc<Signals>, definitions: &[&str]) -> Library {
     registry.register(Write(Arc::clone(signals)));
     let mut library = Library::new(registry);
     for text in definitions {
-        let name = text.lines().find_map(|l| l.strip_prefix("name: ")).expect("a definition has a name");
+        let name = text
+            .lines()
+            .find_map(|l| l.strip_prefix("name: "))
+            .expect("a definition has a name");
         library.add(name.trim(), format!("{name}.yaml"), (*text).to_owned());
     }
     library
@@ -250,24 +263,44 @@ impl Bench {
         Self::over(folder, definitions, change).await
     }
 
-    pub async fn over(folder: Arc<tempfile::TempDir>, definitions: &[&str], change: impl FnOnce(&mut EngineConfig)) -> Self {
+    pub async fn over(
+        folder: Arc<tempfile::TempDir>,
+        definitions: &[&str],
+        change: impl FnOnce(&mut EngineConfig),
+    ) -> Self {
         let signals = Arc::new(Signals::default());
         let mut config = EngineConfig::new(folder.path());
         config.stop_grace = Duration::from_millis(300);
         change(&mut config);
-        let engine = Engine::open(config, library(&signals, definitions)).await.expect("the engine opens");
-        Self { engine, worker: None, signals, folder }
+        let engine = Engine::open(config, library(&signals, definitions))
+            .await
+            .expect("the engine opens");
+        Self {
+            engine,
+            worker: None,
+            signals,
+            folder,
+        }
     }
 
     pub async fn start_worker(&mut self, slots: u32) {
         let queue = QueueName::new("default").expect("a name");
         let mut config = WorkerConfig::new([(queue, slots)]);
         config.shutdown_grace = Duration::from_millis(200);
-        self.worker = Some(self.engine.start_worker(config).await.expect("the worker starts"));
+        self.worker = Some(
+            self.engine
+                .start_worker(config)
+                .await
+                .expect("the worker starts"),
+        );
     }
 
     pub async fn submit(&self, workflow: &str, inputs: Value) -> RunId {
-        self.engine.submit(Submission::new(workflow, inputs)).await.expect("accepted").run
+        self.engine
+            .submit(Submission::new(workflow, inputs))
+            .await
+            .expect("accepted")
+            .run
     }
 
     pub async fn run(&self, workflow: &str, inputs: Value) -> RunView {
@@ -283,13 +316,20 @@ impl Bench {
     pub async fn wait(&self, run: RunId) -> RunView {
         match tokio::time::timeout(Duration::from_secs(30), self.engine.wait(run)).await {
             Ok(view) => view.expect("the run exists"),
-            Err(_) => panic!("run {run} does not end: {:#?}", self.engine.tasks(run, true).await),
+            Err(_) => panic!(
+                "run {run} does not end: {:#?}",
+                self.engine.tasks(run, true).await
+            ),
         }
     }
 
     pub async fn begun(&self) {
         let begun = tokio::time::timeout(Duration::from_secs(30), self.signals.begun.acquire());
-        begun.await.expect("a held task begins").expect("never closed").forget();
+        begun
+            .await
+            .expect("a held task begins")
+            .expect("never closed")
+            .forget();
     }
 
     pub async fn tasks(&self, run: RunId) -> Vec<TaskView> {
@@ -298,22 +338,40 @@ impl Bench {
 
     pub async fn task(&self, run: RunId, step: &str) -> TaskView {
         let tasks = self.engine.tasks(run, false).await.expect("the run exists");
-        tasks.into_iter().find(|t| t.step.as_str() == step).expect("the step exists")
+        tasks
+            .into_iter()
+            .find(|t| t.step.as_str() == step)
+            .expect("the step exists")
     }
 
     /// The run's story: kinds of events with their steps, `TaskStarted` left out.
     pub async fn story(&self, run: RunId) -> Vec<String> {
         let events = self.engine.events(run, 0).await.expect("the run exists");
         let numbers: Vec<i64> = events.iter().map(|e| e.seq).collect();
-        assert_eq!(numbers, (1..=i64::try_from(events.len()).expect("few")).collect::<Vec<_>>(), "events are numbered without gaps");
+        assert_eq!(
+            numbers,
+            (1..=i64::try_from(events.len()).expect("few")).collect::<Vec<_>>(),
+            "events are numbered without gaps"
+        );
         events
             .iter()
             .filter(|e| !matches!(e.kind, EventKind::TaskStarted { .. }))
             .map(|e| {
                 let value = serde_json::to_value(&e.kind).expect("JSON");
-                let step = value.get("step").and_then(Value::as_str).unwrap_or_default();
-                let item = value.get("item").and_then(Value::as_u64).map_or(String::new(), |i| format!("[{i}]"));
-                format!("{} {step}{item}", value["kind"].as_str().unwrap_or_default()).trim().to_owned()
+                let step = value
+                    .get("step")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                let item = value
+                    .get("item")
+                    .and_then(Value::as_u64)
+                    .map_or(String::new(), |i| format!("[{i}]"));
+                format!(
+                    "{} {step}{item}",
+                    value["kind"].as_str().unwrap_or_default()
+                )
+                .trim()
+                .to_owned()
             })
             .collect()
     }

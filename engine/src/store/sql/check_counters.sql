@@ -19,9 +19,9 @@ from task_runs t join runs r on r.id = t.run_id
 where r.state in ('succeeded', 'failed', 'cancelled')
     and t.state not in ('succeeded', 'failed', 'skipped', 'cancelled')
 union all
-select 'task ' || run_id || '/' || step || '/' || item || ': succeeded ' || count(*) || ' times'
-from attempts where outcome = 'succeeded' group by run_id, step, item having count(*) > 1
-    and not exists (select 1 from runs r where r.id = run_id and r.generation > 0)
+select 'task ' || t.run_id || '/' || t.step || '/' || t.item || ': its last attempt is recorded twice'
+from task_runs t join attempts a on a.run_id = t.run_id and a.step = t.step and a.item = t.item and a.attempt = t.attempt
+where t.state = 'succeeded'
 union all
 select 'step ' || g.run_id || '/' || g.step || ': open is ' || g.open || ', a recount says ' || n.open
 from task_runs g join (
@@ -32,13 +32,4 @@ where g.item = -1 and g.state = 'running' and g.open <> n.open
 union all
 select 'run ' || run_id || ': events are numbered up to ' || max(seq) || ', its counter says ' || r.ev_seq
 from events e join runs r on r.id = e.run_id group by run_id having max(seq) <> r.ev_seq
-union all
-select 'task ' || t.run_id || '/' || t.step || '/' || t.item || ': succeeded without a recorded attempt'
-from task_runs t
-where t.state = 'succeeded' and t.total = 0 and t.child_run is null and t.attempt > 0
-    and not exists (
-        select 1 from attempts a
-        where a.run_id = t.run_id and a.step = t.step and a.item = t.item and a.outcome = 'succeeded'
-    )
-    and t.output is not null
 limit 1000

@@ -1,7 +1,7 @@
 -- The best due work of a queue: priority, then age. $1 token, $2 worker, $3 now, $4 queue, $5 at most.
 update task_runs set
     state = 'running', attempt = attempt + 1, token = $1, worker_id = $2, started_at = $3,
-    deadline_at = $3 + timeout_ms, progress = null
+    deadline_at = $3 + timeout_ms, announced = 0, progress = null
 where (run_id, step, item) in (
     select run_id, step, item from task_runs
     where queue = $4 and state in ('ready', 'retrying') and held = 0

@@ -1,6 +1,6 @@
 -- Rows that have just ended; $1 = [[run, step, item, state, tries, finished_at, output, error, cached], …]
 update task_runs set
-    state = j.state, held = 0, token = null, worker_id = null, tries = j.tries,
+    state = j.state, held = 0, token = null, tries = j.tries,
     finished_at = j.finished_at, output = j.output, error = j.error, cached = j.cached
 from (
     select value ->> 0 as run_id, value ->> 1 as step, value ->> 2 as item, value ->> 3 as state,

@@ -2,7 +2,7 @@
 select json_group_array(json_array(
     t.run_id, t.step, t.item, t.state, t.held, t.pending, t.queue, t.priority, t.timeout_ms,
     t.due_at, t.attempt, t.tries, t.losses, t.token, t.worker_id, t.started_at, t.total, t.open,
-    t.failed, t.waiting, t.child_run
+    t.failed, t.waiting, t.child_run, t.announced
 ))
 from jsonb_each($1) k
 cross join task_runs t on t.run_id = k.value ->> 0 and t.step = k.value ->> 1 and t.item = k.value ->> 2

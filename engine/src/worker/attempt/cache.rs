@@ -30,7 +30,12 @@ fn canonical(value: &Value) -> Value {
                 .filter(|(key, _)| !is_artifact || *key == "artifact" || *key == "media_type")
                 .collect();
             sorted.sort_by_key(|(key, _)| *key);
-            Value::Object(sorted.into_iter().map(|(k, v)| (k.clone(), canonical(v))).collect::<Map<_, _>>())
+            Value::Object(
+                sorted
+                    .into_iter()
+                    .map(|(k, v)| (k.clone(), canonical(v)))
+                    .collect::<Map<_, _>>(),
+            )
         }
     }
 }
@@ -47,12 +52,16 @@ pub(super) async fn look_up(shared: &Shared, key: &str) -> Option<Product> {
     // Storing again what is there renews its age, so that no sweep takes it before the commit.
     let store = shared.artifacts.clone();
     let files = artifacts.clone();
-    let all_there = tokio::task::spawn_blocking(move || files.iter().all(|file| store.renew(file))).await;
+    let all_there =
+        tokio::task::spawn_blocking(move || files.iter().all(|file| store.renew(file))).await;
     if !all_there.unwrap_or(false) {
         return None;
     }
     Some(Product {
-        outcome: Outcome::Succeeded { output: output.into(), cached: true },
+        outcome: Outcome::Succeeded {
+            output: output.into(),
+            cached: true,
+        },
         artifacts,
         cache_key: None,
     })

@@ -14,11 +14,17 @@ use super::{Outcome, Product, bounded, store_trouble};
 use crate::id::TaskName;
 use crate::run::AttemptOutcome;
 use crate::store::{AttemptReport, Claim, Halt, Op};
-use crate::task::{AttemptInfo, ContextParts, LogLevel, LogLine, Progress, Remedy, Report, TaskContext, TaskError};
+use crate::task::{
+    AttemptInfo, ContextParts, LogLevel, LogLine, Progress, Remedy, Report, TaskContext, TaskError,
+};
 use crate::workflow::plan::PlanStep;
 
 /// How often progress and log lines are stored while an attempt runs.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
+
+/// An attempt that takes longer than this is told of while it runs; shorter
+/// ones are told of with their report, in the same commit.
+const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
 
 /// Log lines of one attempt at most; what follows is dropped, with a note.
 const MAX_LOG_LINES: i64 = 10_000;
@@ -44,12 +50,10 @@ pub(super) async fn run(
     info.attempt = u32::try_from(claim.attempt).unwrap_or(u32::MAX);
     info.run_inputs = Arc::clone(&inputs.json);
 
-    let scratch = Scratch(
-        shared.config.data_dir.join("scratch").join(format!(
-            "{}-{}-{}-{}",
-            claim.key.run, claim.key.step, claim.key.item, claim.attempt
-        )),
-    );
+    let scratch = Scratch(shared.config.data_dir.join("scratch").join(format!(
+        "{}-{}-{}-{}",
+        claim.key.run, claim.key.step, claim.key.item, claim.attempt
+    )));
     let stop = CancellationToken::new();
     let soft = CancellationToken::new();
     let (reports, inbox) = mpsc::unbounded_channel();
@@ -66,9 +70,25 @@ pub(super) async fn run(
         let message = format!("this worker has no task `{task}`; run a program that registers it");
         return Some(Product::failed(TaskError::fatal("unknown_task", message)));
     };
-    let mut journal = Journal { shared, claim, inbox, lines: 0, logs: Vec::new(), progress: None };
+    let mut journal = Journal {
+        shared,
+        claim,
+        inbox,
+        lines: 0,
+        logs: Vec::new(),
+        progress: None,
+    };
     let handle = shared.handlers.spawn(attempt);
-    let end = drive(handle, step, halt, &stop, &soft, shared.config.stop_grace, &mut journal).await;
+    let end = drive(
+        handle,
+        step,
+        halt,
+        &stop,
+        &soft,
+        shared.config.stop_grace,
+        &mut journal,
+    )
+    .await;
     journal.drain();
     journal.store();
     drop(scratch);
@@ -77,24 +97,36 @@ pub(super) async fn run(
         End::Returned(Ok(output)) => {
             match bounded(output.to_string(), &format!("the output of task `{task}`")) {
                 Ok(output) => Product {
-                    outcome: Outcome::Succeeded { output, cached: false },
+                    outcome: Outcome::Succeeded {
+                        output,
+                        cached: false,
+                    },
                     artifacts: ctx.saved(),
                     cache_key: None,
                 },
                 Err(error) => Product::failed(error),
             }
         }
-        End::Returned(Err(error)) if halt.token.is_cancelled() && error.remedy == Remedy::Cancelled => {
+        End::Returned(Err(error))
+            if halt.token.is_cancelled() && error.remedy == Remedy::Cancelled =>
+        {
             Product::plain(Outcome::Released)
         }
         End::Returned(Err(error)) => Product::failed(error),
-        End::Panicked(message) => {
-            Product::failed(TaskError::retryable("panic", format!("task `{task}` panicked: {message}")))
-        }
+        End::Panicked(message) => Product::failed(TaskError::retryable(
+            "panic",
+            format!("task `{task}` panicked: {message}"),
+        )),
         End::TimedOut => {
             let limit = humantime::format_duration(step.timeout);
-            let error = TaskError::retryable("timeout", format!("task `{task}` took longer than its timeout of {limit}"));
-            Product::plain(Outcome::Failed { outcome: AttemptOutcome::TimedOut, error })
+            let error = TaskError::retryable(
+                "timeout",
+                format!("task `{task}` took longer than its timeout of {limit}"),
+            );
+            Product::plain(Outcome::Failed {
+                outcome: AttemptOutcome::TimedOut,
+                error,
+            })
         }
         End::Stopped => Product::plain(Outcome::Released),
     };
@@ -123,7 +155,9 @@ async fn drive(
     let began = Instant::now();
     let hard_limit = tokio::time::sleep_until(began + step.timeout);
     let soft_limit = tokio::time::sleep_until(began + step.soft_timeout.unwrap_or(step.timeout));
-    tokio::pin!(hard_limit, soft_limit);
+    let announcement = tokio::time::sleep_until(began + ANNOUNCE_AFTER);
+    tokio::pin!(hard_limit, soft_limit, announcement);
+    let mut announced = false;
     let mut store_at: Option<Instant> = None;
     loop {
         tokio::select! {
@@ -137,6 +171,10 @@ async fn drive(
                     handle.abort();
                 }
                 return End::TimedOut;
+            }
+            () = &mut announcement, if !announced => {
+                announced = true;
+                journal.announce();
             }
             () = &mut soft_limit, if !soft.is_cancelled() => soft.cancel(),
             Some(report) = journal.inbox.recv() => {
@@ -196,14 +234,24 @@ impl Journal<'_> {
             Report::Log(mut line) => {
                 self.lines += 1;
                 if self.lines == MAX_LOG_LINES {
-                    line = LogLine { level: LogLevel::Warn, message: format!("more than {MAX_LOG_LINES} lines; the rest is dropped") };
+                    line = LogLine {
+                        level: LogLevel::Warn,
+                        message: format!("more than {MAX_LOG_LINES} lines; the rest is dropped"),
+                    };
                 }
                 if self.lines <= MAX_LOG_LINES {
                     line.message = line.message.replace('\0', "\u{fffd}");
-                    self.logs.push((self.lines, self.shared.config.clock.now(), line));
+                    self.logs
+                        .push((self.lines, self.shared.config.clock.now(), line));
                 }
             }
         }
+    }
+
+    fn announce(&self) {
+        self.shared
+            .store
+            .post(Op::Announce(self.claim.key, self.claim.token));
     }
 
     fn drain(&mut self) {

@@ -221,6 +221,13 @@ impl<'a> Walk<'a> {
                     .at(self.offset(node), 1)
                     .help("its cost would multiply; do the inner part in a step of its own"));
                 }
+                if let Expr::Map(_) = comprehension.iter_range.expr {
+                    return Err(ExprError::new(
+                        "an object written out here has no order to go through",
+                    )
+                    .at(self.offset(&comprehension.iter_range), 1)
+                    .help("write a list of its keys"));
+                }
                 let variable = comprehension.iter_var.as_str();
                 if Root::from_name(variable).is_some() {
                     return Err(ExprError::new(format!(

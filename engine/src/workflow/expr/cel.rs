@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use ::cel::common::types::{
-    CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt, LIST_TYPE,
-    STRING_TYPE,
+    CelBool, CelDouble, CelInt, CelList, CelNull, CelString, CelUInt, LIST_TYPE, STRING_TYPE,
 };
 use ::cel::common::value::{CowVal, Val};
 use ::cel::context::VariableResolver;
 use ::cel::{Context, Env, ExecutionError, IdedExpr, Value as CelValue};
 use serde_json::Value;
 
+use super::ordered::Ordered;
 use super::scope::Scope;
 use super::{ExprError, Root};
 use crate::workflow::MAX_ITEMS;
@@ -270,10 +270,17 @@ fn explain(error: ExecutionError) -> ExprError {
         ExecutionError::InvalidArgumentCount { expected, actual } => {
             ExprError::new(format!("expected {expected} arguments, got {actual}"))
         }
-        other => {
-            let text: String = other.to_string().chars().take(200).collect();
-            ExprError::new(text)
+        ExecutionError::UnsupportedKeyType(key) => ExprError::new(format!(
+            "{} cannot be a key of an object",
+            type_word(&key.type_of().to_string())
+        ))
+        .help("keys are text, integers or booleans"),
+        ExecutionError::NotSupportedAsMethod { method, target } => {
+            does_not_work(&method, &[&target.type_of().to_string()])
         }
+        ExecutionError::MissingArgumentOrTarget => ExprError::new("an argument is missing"),
+        // The rest carry values, or nothing a person could use.
+        _ => ExprError::new("it has no value"),
     }
 }
 
@@ -332,17 +339,10 @@ pub(super) fn from_json(value: &Value) -> Box<dyn Val> {
             let list: Vec<Box<dyn Val>> = list.iter().map(from_json).collect();
             Box::new(CelList::from(list))
         }
-        Value::Object(fields) => {
-            let fields: std::collections::HashMap<CelMapKey<'static>, Box<dyn Val>> = fields
+        Value::Object(fields) => Box::new(Ordered::new(
+            fields
                 .iter()
-                .map(|(key, value)| {
-                    (
-                        CelMapKey::String(CelString::from(key.clone())),
-                        from_json(value),
-                    )
-                })
-                .collect();
-            Box::new(CelMap::from(fields))
-        }
+                .map(|(key, value)| (key.clone(), from_json(value))),
+        )),
     }
 }

@@ -120,6 +120,44 @@ fn a_path_keeps_the_order_of_keys() {
 }
 
 #[test]
+fn an_object_is_gone_through_in_the_order_of_its_keys() {
+    let names: Vec<String> = (0..50).map(|i| format!("k{i:02}")).collect();
+    let mut object = serde_json::Map::new();
+    for name in names.iter().rev() {
+        object.insert(name.clone(), json!({ "n": 1 }));
+    }
+    let scope = Scope::new().inputs_from(&json!({ "o": object }));
+    let evaluate = |text: &str| Expression::parse(text).unwrap().evaluate(&scope).unwrap();
+    assert_eq!(evaluate("inputs.o.map(k, k)"), json!(names));
+}
+
+#[test]
+fn objects_of_the_scope_and_of_the_expression_are_alike() {
+    let scope = Scope::new().inputs_from(&json!({ "o": { "a": 1, "b": { "c": [2] } } }));
+    for text in [
+        "inputs.o == {'b': {'c': [2]}, 'a': 1}",
+        "{'a': 1, 'b': {'c': [2]}} == inputs.o",
+        "inputs.o == inputs.o",
+        "[inputs.o] == [{'a': 1, 'b': {'c': [2]}}]",
+        "inputs.o in [{'a': 1, 'b': {'c': [2]}}]",
+        "'a' in inputs.o && !('z' in inputs.o)",
+        "size(inputs.o) == 2 && inputs.o.size() == 2",
+        "inputs.o['a'] == 1 && inputs.o.b.c[0] == 2",
+        "[inputs.o][0].b.c[0] == 2",
+        "has(inputs.o.b.c) && !has(inputs.o.b.d)",
+        "inputs.o != {'a': 1}",
+        "type(inputs.o) == map",
+        "inputs.o.exists(k, k == 'b')",
+        "(true ? inputs.o : {}).b == {'c': [2]}",
+    ] {
+        let expression = Expression::parse(text).unwrap();
+        assert_eq!(expression.evaluate(&scope), Ok(json!(true)), "{text}");
+    }
+    let whole = Expression::parse("[inputs.o][0]").unwrap().evaluate(&scope);
+    assert_eq!(whole, Ok(json!({ "a": 1, "b": { "c": [2] } })));
+}
+
+#[test]
 fn failures_say_what_was_wrong_and_what_would_be_right() {
     let cases = [
         "inputs.promt",
@@ -181,6 +219,7 @@ fn mistakes_are_found_before_anything_runs() {
         "inputs.tags.map(a, inputs.tags.map(b, a + b))",
         "inputs.tags.map(a, range(10))",
         "Message{a: 1}",
+        "{'b': 1, 'a': 2}.map(k, k)",
         "inputs.prompt // why",
         "$inputs.prompt",
         "inputs.a?.b",

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Error, Location, Spanned};
 
 use super::{Data, Entry, MAX_DEPTH, MAX_NODES, Node};
-use crate::workflow::diagnostic::{Diagnostic, Span, Text};
+use crate::workflow::diagnostic::{Diagnostic, MAX_DIAGNOSTICS, Span, Text};
 
 pub(super) fn read(source: &Arc<Text>) -> (Option<Node>, Vec<Diagnostic>) {
     let mut found = Vec::new();
@@ -23,7 +23,10 @@ pub(super) fn read(source: &Arc<Text>) -> (Option<Node>, Vec<Diagnostic>) {
         other => other,
     };
     match parsed {
-        Ok(node) => (Some(node), found),
+        Ok(node) => {
+            leading_zeros(&node, source, &mut found);
+            (Some(node), found)
+        }
         Err(error) => {
             found.push(explain(source, &error));
             (None, found)
@@ -54,6 +57,31 @@ fn parse(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, Error> 
         },
     };
     serde_saphyr::from_str_with_options::<Spanned<Read>>(text, options).map(node)
+}
+
+/// `010` is eight to some parsers, ten to this one, and a name to whoever wrote it.
+fn leading_zeros(node: &Node, source: &Arc<Text>, found: &mut Vec<Diagnostic>) {
+    match &node.data {
+        Data::Number(number) => {
+            let raw = node.span.of(&source.text);
+            let digits = raw.trim_start_matches(['-', '+']).as_bytes();
+            if let [b'0', second, ..] = digits
+                && second.is_ascii_digit()
+                && found.len() < MAX_DIAGNOSTICS
+            {
+                let message = format!("`{raw}` would be read as the number {number}");
+                let help = format!("write `\"{raw}\"` for text, or the number without its zeros");
+                let new = Diagnostic::new(source, "ambiguous-number", node.span, "", message);
+                found.push(new.help(help));
+            }
+        }
+        Data::List(list) => list.iter().for_each(|n| leading_zeros(n, source, found)),
+        Data::Map(entries) => {
+            let values = entries.iter().map(|entry| &entry.value);
+            values.for_each(|n| leading_zeros(n, source, found));
+        }
+        Data::Null | Data::Bool(_) | Data::Text(_) => {}
+    }
 }
 
 fn node(read: Spanned<Read>) -> Node {

@@ -1,1 +1,0 @@
-//! aquatint-examples
