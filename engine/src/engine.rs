@@ -285,7 +285,8 @@ impl Engine {
         Ok(self.shared.store.counts().await?)
     }
 
-    /// The run a person means: an id, the beginning of one, or `@latest`.
+    /// The run a person means: an id, the beginning of one, or `@latest`, the newest
+    /// that is no step of another.
     ///
     /// # Errors
     /// When no run, or more than one, is meant.
