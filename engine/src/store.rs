@@ -17,6 +17,8 @@
 mod act;
 mod claim;
 mod commit;
+#[cfg(test)]
+mod conformance;
 mod effects;
 mod error;
 mod notifier;
@@ -37,7 +39,7 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 pub use error::StoreError;
@@ -72,6 +74,11 @@ impl Store {
         clock: Clock,
     ) -> Result<Self, StoreError> {
         let (conn, readers) = open::connect(path, durability).await?;
+        Ok(Self::over(conn, readers, clock))
+    }
+
+    /// A store over connections that are ready.
+    fn over(conn: SqliteConnection, readers: SqlitePool, clock: Clock) -> Self {
         let (outbox, inbox) = mpsc::unbounded_channel();
         let plans = Plans::default();
         let notifier = Arc::new(Notifier::default());
@@ -84,14 +91,15 @@ impl Store {
             demand: None,
             wake_at: None,
             data_version: 0,
+            looked_at: tokio::time::Instant::now(),
         };
         tokio::spawn(writer.run());
-        Ok(Self {
+        Self {
             outbox,
             readers,
             plans,
             notifier,
-        })
+        }
     }
 
     /// Asks the writer, and waits until the answer is durable.

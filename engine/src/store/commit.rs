@@ -257,7 +257,7 @@ impl<'a> Commit<'a> {
         Ok(())
     }
 
-    async fn settle_once(
+    pub(super) async fn settle_once(
         &mut self,
         settlements: &[&Settlement],
     ) -> Result<(Vec<Result<(), TransitionError>>, Vec<Settlement>), StoreError> {

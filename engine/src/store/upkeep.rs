@@ -124,8 +124,12 @@ impl Commit<'_> {
                 Settlement::new(key, Proof::Token(token), Outcome::Failed { outcome, error })
             })
             .collect();
-        counts.attempts = settlements.len() as u64;
-        self.settle_parents(settlements).await?;
+        let batch: Vec<&Settlement> = settlements.iter().collect();
+        if !batch.is_empty() {
+            let (results, parents) = self.settle_once(&batch).await?;
+            counts.attempts = results.iter().filter(|r| r.is_ok()).count() as u64;
+            self.settle_parents(parents).await?;
+        }
 
         let late = self.ask(sql::LATE_RUNS, [self.now.0.into()]).await?;
         for run in late {

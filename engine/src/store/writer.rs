@@ -57,6 +57,8 @@ pub(super) struct Writer {
     /// When the next task that waits for its back-off will be due, as far as this process knows.
     pub(super) wake_at: Option<Timestamp>,
     pub(super) data_version: i64,
+    /// When [`Writer::must_tick`] last looked.
+    pub(super) looked_at: tokio::time::Instant,
 }
 
 impl Writer {
@@ -76,7 +78,10 @@ impl Writer {
             {
                 self.accept(message, &mut batch, &mut closing);
             }
-            if tick && !self.must_tick().await {
+            // One that never naps must look around all the same.
+            let is_due =
+                tick || (self.demand.is_some() && self.looked_at.elapsed() >= FOREIGN_POLL);
+            if is_due && !self.must_tick().await && tick {
                 continue;
             }
             let requests = std::mem::take(&mut batch);
@@ -124,6 +129,7 @@ impl Writer {
 
     /// Whether anything outside our own requests asks for a look: a due retry, or another process.
     async fn must_tick(&mut self) -> bool {
+        self.looked_at = tokio::time::Instant::now();
         let due = self.wake_at.is_some_and(|at| at <= self.clock.now());
         let version = sqlx::query_scalar::<_, i64>(sql::DATA_VERSION)
             .fetch_one(&mut self.conn)
