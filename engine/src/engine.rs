@@ -388,7 +388,7 @@ impl Engine {
     /// # Errors
     /// A store error.
     pub async fn sweep(&self) -> Result<SweepCounts, EngineError> {
-        Ok(sweep(&self.shared.store, &self.shared.config).await?)
+        Ok(sweep(&self.shared.store, &self.shared.config, None).await?)
     }
 
     /// Deletes expired runs, files nobody refers to that are older than
