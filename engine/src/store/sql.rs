@@ -116,7 +116,8 @@ pub(super) const NEEDED_DIGESTS: &str =
     "select distinct a.digest from jsonb_each($1) d cross join artifacts a on a.digest = d.value";
 pub(super) const RUN_IDS_LIKE: &str =
     "select id from runs where id >= $1 and id < $2 order by id limit 3";
-pub(super) const LATEST_RUN: &str = "select id from runs where parent_run is null order by id desc limit 1";
+pub(super) const LATEST_RUN: &str =
+    "select id from runs where parent_run is null order by id desc limit 1";
 pub(super) const EXPIRED_RUNS: &str =
     "select id from runs where expires_at is not null and expires_at < $1 limit 500";
 pub(super) const ANY_UNFINISHED: &str = "select 1 from runs where finished_at is null limit 1";
