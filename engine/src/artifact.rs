@@ -269,6 +269,7 @@ impl ArtifactStore {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Lock {
     Shared,
     Exclusive,

@@ -26,7 +26,7 @@ pub struct WorkerId(uuid::Uuid);
 /// Counts ids made within one millisecond, so that they still sort by creation.
 static SEQUENCE: AtomicU64 = AtomicU64::new(0);
 
-/// RFC 9562 UUIDv7: 48 bits of time, 12 of sequence, 10 of shard, 52 of chance.
+/// RFC 9562 `UUIDv7`: 48 bits of time, 12 of sequence, 10 of shard, 52 of chance.
 fn uuid_v7(now: Timestamp, shard: u16) -> uuid::Uuid {
     let millis = u64::try_from(now.0).unwrap_or(0) & 0xffff_ffff_ffff;
     let last = SEQUENCE

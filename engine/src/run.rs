@@ -132,7 +132,7 @@ states! {
     }
 }
 
-/// Names a TaskRun: a step of a run, or one item of a mapped step.
+/// Names a `TaskRun`: a step of a run, or one item of a mapped step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskKey {
     /// The run.
@@ -193,7 +193,7 @@ impl Held {
     }
 }
 
-/// A TaskRun as decisions see it.
+/// A `TaskRun` as decisions see it.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(
     missing_docs,

@@ -8,14 +8,18 @@
 //! | --- | --- |
 //! | `open` | connecting, migrating, refusing what cannot be served |
 //! | `writer` | the queue of requests, and how many share one commit |
-//! | `commit` | one transaction: load, decide, save, perform |
-//! | `claim`, `act`, `upkeep` | the rest of what a transaction can do |
-//! | `read` | questions |
+//! | `commit` | one transaction: load, decide, save |
+//! | `submit`, `claim`, `act`, `effects`, `upkeep` | the rest of what a transaction can do |
+//! | `script` | several statements in one trip |
+//! | `read`, `views` | questions, and their answers |
 //! | `rows`, `sql` | how rows travel, and every statement |
 
 mod act;
 mod claim;
 mod commit;
+#[cfg(test)]
+mod conformance;
+mod effects;
 mod error;
 mod notifier;
 mod op;
@@ -25,20 +29,23 @@ mod plan_tests;
 mod plans;
 mod read;
 mod rows;
+mod script;
 mod sql;
+mod submit;
 mod upkeep;
+mod views;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 pub use error::StoreError;
 pub use op::{RunAction, SweepCounts};
 pub use open::Durability;
-pub use read::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
+pub use views::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
 
 pub(crate) use claim::{Claim, Demand, Granted, Halt, Held, Lane};
 pub(crate) use op::{Answer, AttemptReport, Op, Overdue, WorkerRow};
@@ -67,6 +74,11 @@ impl Store {
         clock: Clock,
     ) -> Result<Self, StoreError> {
         let (conn, readers) = open::connect(path, durability).await?;
+        Ok(Self::over(conn, readers, clock))
+    }
+
+    /// A store over connections that are ready.
+    fn over(conn: SqliteConnection, readers: SqlitePool, clock: Clock) -> Self {
         let (outbox, inbox) = mpsc::unbounded_channel();
         let plans = Plans::default();
         let notifier = Arc::new(Notifier::default());
@@ -79,14 +91,15 @@ impl Store {
             demand: None,
             wake_at: None,
             data_version: 0,
+            looked_at: tokio::time::Instant::now(),
         };
         tokio::spawn(writer.run());
-        Ok(Self {
+        Self {
             outbox,
             readers,
             plans,
             notifier,
-        })
+        }
     }
 
     /// Asks the writer, and waits until the answer is durable.

@@ -97,8 +97,18 @@ pub enum Effect {
     ReleaseItem { step: StepIndex, hold: bool },
     /// Let the next task that the run-wide limit holds go.
     ReleaseTask,
-    /// Put the failed and cancelled items of a mapped step back to the start.
-    ResetItems { step: StepIndex, limit: Option<u32> },
+    /// Put the failed and cancelled items of a mapped step back to the start: the first
+    /// `places` of them may go, those up to `limit` wait for a place in the run, the rest
+    /// for one in the step; `hold` keeps all of them back while the run waits for its key.
+    ResetItems {
+        step: StepIndex,
+        limit: Option<u32>,
+        places: Option<u32>,
+        hold: bool,
+    },
+    /// Items that were cancelled in bulk gave up places that no counter knows: count anew,
+    /// and let go what they make room for. To be done last.
+    RecountPlaces { limit: u32 },
     /// The run has ended: the next run of the same concurrency key may begin.
     ReleaseConcurrency,
     /// The run has ended: the step that waits for it has its answer.
@@ -136,6 +146,24 @@ pub struct Settlement {
     pub run_output: Option<Arc<str>>,
     /// Under which key the step cache may keep the result.
     pub cache_key: Option<String>,
+    /// The run's plan, where the reporter knows it: saves the store a look.
+    pub plan: Option<Arc<Plan>>,
+}
+
+impl Settlement {
+    /// A report with nothing but an outcome.
+    #[must_use]
+    pub fn new(key: TaskKey, proof: Proof, outcome: Outcome) -> Self {
+        Self {
+            key,
+            proof,
+            outcome,
+            artifacts: Vec::new(),
+            run_output: None,
+            cache_key: None,
+            plan: None,
+        }
+    }
 }
 
 /// What shows that a report is not late.
@@ -390,7 +418,7 @@ fn timeout_ms(step: &PlanStep) -> Option<i64> {
     }
 }
 
-/// A TaskRun at its beginning.
+/// A `TaskRun` at its beginning.
 fn blank(run: &RunRow, plan: &Plan, step: StepIndex, item: i32, now: Timestamp) -> TaskRow {
     let planned = &plan.steps[step as usize];
     TaskRow {

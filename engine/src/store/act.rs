@@ -3,7 +3,7 @@
 use super::commit::Commit;
 use super::op::{Answer, RunAction};
 use super::{StoreError, sql};
-use crate::id::{QueueName, RunId};
+use crate::id::RunId;
 use crate::transition::{TransitionError, Workset};
 
 impl Commit<'_> {
@@ -31,7 +31,8 @@ impl Commit<'_> {
                 let hold = self.must_queue(&work).await?;
                 let decided = work.retry(hold, now);
                 if decided.is_ok() {
-                    self.set_queued(run, hold).await?;
+                    let queued = [run.to_string().into(), i64::from(hold).into()];
+                    self.script.push(sql::SET_QUEUED, queued);
                 }
                 decided
             }
@@ -40,33 +41,29 @@ impl Commit<'_> {
             return Ok(Ok(Answer::Acted(Err(refusal))));
         }
         let state = work.run.state;
-        sqlx::query(sql::SAVE_TERMS)
-            .bind(run.to_string())
-            .bind(i64::from(work.run.paused))
-            .bind(work.run.generation)
-            .bind(
-                matches!(action, RunAction::Retry)
-                    .then_some(work.run.deadline_at.map(|at| at.0))
-                    .flatten(),
-            )
-            .bind(i64::from(action == RunAction::Retry))
-            .execute(&mut *self.conn)
-            .await?;
+        let terms = [
+            run.to_string().into(),
+            i64::from(work.run.paused).into(),
+            work.run.generation.into(),
+        ];
+        self.script.push(sql::SAVE_TERMS, terms);
+        if action == RunAction::Retry {
+            // Zero stands for none: statements here carry text and numbers only.
+            let deadline = work.run.deadline_at.map_or(0, |at| at.0);
+            self.script.push(
+                sql::SAVE_DEADLINE,
+                [run.to_string().into(), deadline.into()],
+            );
+        }
         self.commit_one(work).await?;
         // Pausing concerns rows by the thousand, so it is a statement, not a decision on each.
         match action {
-            RunAction::Pause => {
-                sqlx::query(sql::PAUSE_TASKS)
-                    .bind(run.to_string())
-                    .execute(&mut *self.conn)
-                    .await?;
-            }
+            RunAction::Pause => self.script.push(sql::PAUSE_TASKS, [run.to_string().into()]),
             RunAction::Resume => {
-                let queues: Vec<String> = sqlx::query_scalar(sql::RESUME_TASKS)
-                    .bind(run.to_string())
-                    .fetch_all(&mut *self.conn)
+                let queues = self
+                    .ask(sql::RESUME_TASKS, [run.to_string().into()])
                     .await?;
-                self.ring_named(queues);
+                self.ring_named(&queues);
             }
             RunAction::Cancel | RunAction::Retry => {}
         }
@@ -99,7 +96,7 @@ impl Commit<'_> {
 
     async fn commit_one(&mut self, work: Workset) -> Result<(), StoreError> {
         let mut worksets = [work];
-        self.save(&worksets).await?;
+        self.save(&worksets);
         let parents = self.perform(&mut worksets).await?;
         self.settle_parents(parents).await
     }
@@ -115,74 +112,22 @@ impl Commit<'_> {
         }
     }
 
-    async fn set_queued(&mut self, run: RunId, queued: bool) -> Result<(), StoreError> {
-        sqlx::query(sql::SET_QUEUED)
-            .bind(run.to_string())
-            .bind(i64::from(queued))
-            .execute(&mut *self.conn)
-            .await?;
-        Ok(())
-    }
-
-    /// A run of a concurrency key has ended: the oldest that waits may begin.
-    pub(super) async fn release_concurrency(&mut self, ended: &Workset) -> Result<(), StoreError> {
-        let Some(key) = ended.run.concurrency_key.clone() else {
-            return Ok(());
-        };
-        let workflow = ended.run.workflow.clone();
-        let limit = ended
-            .plan
-            .concurrency
-            .as_ref()
-            .map_or(u32::MAX, |(_, limit)| *limit);
-        if self.active_runs(workflow.as_str(), &key).await? >= i64::from(limit) {
-            return Ok(());
-        }
-        let next: Option<String> = sqlx::query_scalar(sql::NEXT_QUEUED)
-            .bind(workflow.as_str())
-            .bind(&*key)
-            .fetch_optional(&mut *self.conn)
-            .await?;
-        let Some(next) = next else { return Ok(()) };
-        let next: RunId = next.parse().map_err(|_| StoreError::Corrupt {
-            what: "runs.id",
-            detail: next,
-        })?;
-        self.set_queued(next, false).await?;
-        let queues: Vec<String> = sqlx::query_scalar(sql::RELEASE_RUN)
-            .bind(next.to_string())
-            .fetch_all(&mut *self.conn)
-            .await?;
-        self.ring_named(queues);
-        Ok(())
-    }
-
-    pub(super) fn ring_named(&mut self, queues: Vec<String>) {
-        self.after
-            .rings
-            .extend(queues.iter().filter_map(|q| QueueName::new(q).ok()));
-    }
-
     /// Forgets a finished run. Its files are swept later, unless others refer to them.
-    pub(super) async fn delete(&mut self, run: RunId) -> Result<(), StoreError> {
-        let Some(row) = self.load_runs(&[run]).await?.pop() else {
-            return Err(StoreError::NotFound {
-                what: "run",
-                id: run.to_string(),
-            });
+    pub(super) async fn delete(
+        &mut self,
+        run: RunId,
+    ) -> Result<Result<(), StoreError>, StoreError> {
+        let what = match self.load_runs(&[run]).await?.pop() {
+            None => "run",
+            Some(row) if !row.state.is_terminal() => "finished run",
+            Some(_) => {
+                for statement in sql::DELETE_RUN {
+                    self.script.push(statement, [run.to_string().into()]);
+                }
+                return Ok(Ok(()));
+            }
         };
-        if !row.state.is_terminal() {
-            return Err(StoreError::NotFound {
-                what: "finished run",
-                id: run.to_string(),
-            });
-        }
-        for statement in sql::DELETE_RUN {
-            sqlx::query(statement)
-                .bind(run.to_string())
-                .execute(&mut *self.conn)
-                .await?;
-        }
-        Ok(())
+        let id = run.to_string();
+        Ok(Err(StoreError::NotFound { what, id }))
     }
 }

@@ -41,7 +41,6 @@ pub(crate) struct ClaimedRun {
     pub(crate) no_cache: bool,
     pub(crate) depth: i64,
     pub(crate) priority: i64,
-    pub(crate) generation: i64,
     /// As JSON text; `None` when long, to be read apart and kept.
     pub(crate) inputs: Option<String>,
 }
@@ -244,43 +243,38 @@ impl Demand {
 }
 
 /// `claim.sql`.
-#[derive(Deserialize)]
-struct Claimed(
+#[derive(Debug, Deserialize)]
+pub(super) struct Claimed(
     RunId,
     StepIndex,
     i32,
     i64,
-    #[expect(dead_code, reason = "the statement's column")] QueueName,
-    #[expect(dead_code, reason = "the statement's column")] Option<i64>,
+    QueueName,
     Option<String>,
+    RunOfClaim,
 );
 
-/// `claimed_runs.sql`.
-#[derive(Deserialize)]
-struct RunOfClaim(
-    RunId,
-    WorkflowName,
-    Arc<str>,
-    i64,
-    i64,
-    i64,
-    i64,
-    Option<String>,
-);
+#[derive(Debug, Deserialize)]
+struct RunOfClaim(WorkflowName, Arc<str>, i64, i64, i64, Option<String>);
+
+/// Claims on their way: which lanes asked for how many, under which token.
+#[derive(Debug)]
+pub(super) struct Asked {
+    token: i64,
+    lanes: Vec<(usize, usize)>,
+}
 
 impl Commit<'_> {
-    /// Claims what the worker's free slots can take.
-    pub(super) async fn claim(
-        &mut self,
-        demand: &Demand,
-    ) -> Result<Vec<(usize, Granted)>, StoreError> {
+    /// Asks for what the worker's free slots can take; `None` when there is nothing to ask for.
+    pub(super) fn ask_for_claims(&mut self, demand: &Demand) -> Option<Asked> {
         if demand.closed.load(Ordering::SeqCst) {
-            return Ok(Vec::new());
+            return None;
         }
-        let token = fastrand::i64(1..i64::MAX);
+        let mut asked = Asked {
+            token: fastrand::i64(1..i64::MAX),
+            lanes: Vec::new(),
+        };
         let worker = demand.worker().to_string();
-        let mut claimed = Vec::new();
-        let mut permits = Vec::new();
         for (index, lane) in demand.lanes.iter().enumerate() {
             if self.after.rings.contains(&lane.queue) {
                 lane.rung.store(true, Ordering::Relaxed);
@@ -289,90 +283,94 @@ impl Commit<'_> {
             if free == 0 || !lane.rung.load(Ordering::Relaxed) {
                 continue;
             }
-            let found: Vec<String> = sqlx::query_scalar(sql::CLAIM)
-                .bind(token)
-                .bind(&worker)
-                .bind(self.now.0)
-                .bind(lane.queue.as_str())
-                .bind(i64::try_from(free).unwrap_or(i64::MAX))
-                .fetch_all(&mut *self.conn)
-                .await?;
-            lane.rung.store(found.len() == free, Ordering::Relaxed);
-            for row in found {
-                let Ok(permit) = Arc::clone(&lane.slots).try_acquire_owned() else {
-                    // Slots were taken away meanwhile; the worker's heartbeat will give the task back.
-                    break;
-                };
-                claimed.push(rows::parse::<Claimed>(&row, "task_runs")?);
-                permits.push((index, permit));
-            }
+            let who = [
+                asked.token.into(),
+                worker.as_str().into(),
+                self.now.0.into(),
+            ];
+            let limit = i64::try_from(free).unwrap_or(i64::MAX);
+            let what = [lane.queue.as_str().into(), limit.into()];
+            self.script.push(sql::CLAIM, who.into_iter().chain(what));
+            asked.lanes.push((index, free));
         }
-        if claimed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let runs = self.runs_of(&claimed).await?;
-        let mut granted = Vec::with_capacity(claimed.len());
-        for (task, (lane, permit)) in claimed.into_iter().zip(permits) {
-            let (plan, run) = runs
-                .get(&task.0)
-                .cloned()
-                .ok_or_else(|| StoreError::Corrupt {
+        (!asked.lanes.is_empty()).then_some(asked)
+    }
+}
+
+impl Asked {
+    /// Hands out what the store gave, once it stands.
+    pub(super) fn granted(
+        self,
+        demand: &Demand,
+        found: Vec<Claimed>,
+        plans: &HashMap<Arc<str>, Arc<Plan>>,
+    ) -> Result<Vec<(usize, Granted)>, StoreError> {
+        let mut granted = Vec::with_capacity(found.len());
+        let mut counts = vec![0; demand.lanes.len()];
+        for Claimed(run, step, item, attempt, queue, input, of) in found {
+            let RunOfClaim(workflow, version, no_cache, depth, priority, inputs) = of;
+            let lane = self
+                .lanes
+                .iter()
+                .map(|(lane, _)| *lane)
+                .find(|lane| demand.lanes[*lane].queue == queue);
+            let (Some(lane), Some(plan)) = (lane, plans.get(&version)) else {
+                return Err(StoreError::Corrupt {
                     what: "task_runs",
-                    detail: format!("a task of run {}, which does not exist", task.0),
-                })?;
-            let claim = Claim {
-                key: TaskKey {
-                    run: task.0,
-                    step: task.1,
-                    item: task.2,
-                },
-                attempt: task.3,
-                token,
-                item: task.6,
-                plan,
-                run,
+                    detail: format!(
+                        "a claim for `{queue}` of version {version} fits nothing asked for"
+                    ),
+                });
             };
+            counts[lane] += 1;
+            // Only the writer takes slots, so those that were free still are.
+            let Ok(permit) = Arc::clone(&demand.lanes[lane].slots).try_acquire_owned() else {
+                continue;
+            };
+            let claim = Claim {
+                key: TaskKey { run, step, item },
+                attempt,
+                token: self.token,
+                item: input,
+                plan: Arc::clone(plan),
+                run: Arc::new(ClaimedRun {
+                    workflow,
+                    no_cache: no_cache != 0,
+                    depth,
+                    priority,
+                    inputs,
+                }),
+            };
+            let halt = Halt::default();
             granted.push((
                 lane,
                 Granted {
                     claim,
                     permit,
-                    halt: Halt::default(),
+                    halt,
                 },
             ));
         }
+        for (lane, asked_for) in self.lanes {
+            let may_be_more = counts[lane] == asked_for;
+            demand.lanes[lane]
+                .rung
+                .store(may_be_more, Ordering::Relaxed);
+        }
         Ok(granted)
     }
+}
 
-    /// What freshly claimed tasks need of their runs. The runs are not touched:
-    /// that they have begun is told when the attempt is announced or ends.
-    async fn runs_of(
-        &mut self,
-        claimed: &[Claimed],
-    ) -> Result<HashMap<RunId, (Arc<Plan>, Arc<ClaimedRun>)>, StoreError> {
-        let mut ids: Vec<RunId> = claimed.iter().map(|task| task.0).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let found: Vec<String> = sqlx::query_scalar(sql::CLAIMED_RUNS)
-            .bind(rows::json(&ids))
-            .fetch_all(&mut *self.conn)
-            .await?;
-        let mut runs = HashMap::with_capacity(found.len());
-        for row in found {
-            let RunOfClaim(id, workflow, version, no_cache, depth, priority, generation, inputs) =
-                rows::parse(&row, "runs")?;
-            let plan = self.plan(&version).await?;
-            let run = ClaimedRun {
-                workflow,
-                no_cache: no_cache != 0,
-                depth,
-                priority,
-                generation,
-                inputs,
-            };
-            runs.insert(id, (plan, Arc::new(run)));
-        }
-        self.after.touched.extend(ids);
-        Ok(runs)
+impl Claimed {
+    /// Reads the rows that claims answered with.
+    pub(super) fn read(rows: &[String]) -> Result<Vec<Self>, StoreError> {
+        rows.iter()
+            .map(|row| rows::parse(row, "task_runs"))
+            .collect()
+    }
+
+    /// The version of the definition its run is pinned to.
+    pub(super) fn version(&self) -> &Arc<str> {
+        &self.6.1
     }
 }

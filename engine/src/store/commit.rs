@@ -1,4 +1,7 @@
-//! One transaction: load what the decisions need, decide, save, and do what the decisions ask for.
+//! One transaction: load what the decisions need, decide, save.
+//!
+//! Statements gather in a script and travel together: a flush of settlements is
+//! one trip to load and one to save, claim and commit.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -6,16 +9,14 @@ use std::sync::Arc;
 use sqlx::sqlite::SqliteConnection;
 
 use super::claim::Stop;
-use super::op::{Answer, AttemptReport, Op, RunAction};
+use super::op::{Answer, AttemptReport, Op};
 use super::plans::Plans;
+use super::script::{Parameter, Script};
 use super::{StoreError, rows, sql};
 use crate::id::{QueueName, RunId};
 use crate::run::{NewRun, RunRow, TaskKey, TaskRow};
 use crate::time::Timestamp;
-use crate::transition::{
-    Change, ChildOutcome, Effect, Outcome, Proof, Settlement, TransitionError, Workset, rows_for,
-    start,
-};
+use crate::transition::{Change, Outcome, Settlement, TransitionError, Workset, rows_for};
 use crate::workflow::plan::Plan;
 
 /// What may be told once the transaction stands.
@@ -35,10 +36,56 @@ pub(super) struct Commit<'a> {
     pub(super) conn: &'a mut SqliteConnection,
     pub(super) plans: &'a Plans,
     pub(super) now: Timestamp,
+    /// Statements that have not travelled yet; the first is `begin`.
+    pub(super) script: Script,
     pub(super) after: After,
 }
 
-impl Commit<'_> {
+/// Rows that a settlement names: run, step, item.
+type Keys = HashSet<(RunId, u32, i32)>;
+
+impl<'a> Commit<'a> {
+    /// A transaction that begins with its first trip.
+    pub(super) fn begin(
+        conn: &'a mut SqliteConnection,
+        plans: &'a Plans,
+        now: Timestamp,
+        after: After,
+    ) -> Self {
+        let mut script = Script::default();
+        script.push(sql::BEGIN, []);
+        Self {
+            conn,
+            plans,
+            now,
+            script,
+            after,
+        }
+    }
+
+    /// Sends what has gathered; returns the first column of every row.
+    pub(super) async fn send(&mut self) -> Result<Vec<String>, StoreError> {
+        self.script.run(self.conn).await
+    }
+
+    /// Adds a set-based statement, unless there is nothing to say.
+    pub(super) fn push_rows<T: serde::Serialize>(&mut self, statement: &'static str, rows: &[T]) {
+        if !rows.is_empty() {
+            self.script.push(statement, [rows::json(rows).into()]);
+        }
+    }
+
+    /// One statement by itself, after everything gathered before it.
+    pub(super) async fn ask(
+        &mut self,
+        statement: &'static str,
+        parameters: impl IntoIterator<Item = Parameter>,
+    ) -> Result<Vec<String>, StoreError> {
+        self.send().await?;
+        self.script.push(statement, parameters);
+        self.send().await
+    }
+
     /// Does everything asked for; one answer per request, in order.
     pub(super) async fn apply(
         &mut self,
@@ -47,89 +94,57 @@ impl Commit<'_> {
         let mut answers: Vec<Option<Result<Answer, StoreError>>> =
             ops.iter().map(|_| None).collect();
 
-        // Submits and reports come by the hundred and share their statements.
-        let submits: Vec<(usize, &NewRun)> = ops
-            .iter()
-            .enumerate()
-            .filter_map(|(i, op)| {
-                if let Op::Submit(new) = op {
-                    Some((i, &**new))
-                } else {
-                    None
-                }
-            })
-            .collect();
+        // Submits, settlements and reports come by the hundred and share their statements.
+        let (mut submits, mut settlements, mut announced, mut reports) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (i, op) in ops.iter().enumerate() {
+            match op {
+                Op::Submit(new) => submits.push((i, &**new)),
+                Op::Settle(settlement) => settlements.push((i, &**settlement)),
+                Op::Announce(key, token) => announced.push((*key, *token)),
+                Op::Report(report) => reports.push(report),
+                _ => {}
+            }
+        }
+        if !settlements.is_empty() {
+            let all: Vec<&Settlement> = settlements.iter().map(|(_, s)| *s).collect();
+            let results = self.settle(&all).await?;
+            for ((i, _), result) in settlements.iter().zip(results) {
+                answers[*i] = Some(Ok(Answer::Settled(result)));
+            }
+        }
         if !submits.is_empty() {
             let new: Vec<&NewRun> = submits.iter().map(|(_, new)| *new).collect();
             for ((i, _), answer) in submits.iter().zip(self.submit(&new).await?) {
                 answers[*i] = Some(answer);
             }
         }
-        let settlements: Vec<(usize, &Settlement)> = ops
-            .iter()
-            .enumerate()
-            .filter_map(|(i, op)| {
-                if let Op::Settle(s) = op {
-                    Some((i, &**s))
-                } else {
-                    None
-                }
-            })
-            .collect();
-        if !settlements.is_empty() {
-            let all: Vec<&Settlement> = settlements.iter().map(|(_, s)| *s).collect();
-            for ((i, _), result) in settlements.iter().zip(self.settle(&all).await?) {
-                answers[*i] = Some(Ok(Answer::Settled(result)));
-            }
-        }
-        let announced: Vec<(TaskKey, i64)> = ops
-            .iter()
-            .filter_map(|op| {
-                if let Op::Announce(key, token) = op {
-                    Some((*key, *token))
-                } else {
-                    None
-                }
-            })
-            .collect();
         if !announced.is_empty() {
             self.announce(&announced).await?;
         }
-        let reports: Vec<&AttemptReport> = ops
-            .iter()
-            .filter_map(|op| {
-                if let Op::Report(r) = op {
-                    Some(r)
-                } else {
-                    None
-                }
-            })
-            .collect();
-        if !reports.is_empty() {
-            self.report(&reports).await?;
-        }
+        self.report(&reports);
         for (i, op) in ops.iter().enumerate() {
             let answer = match op {
                 Op::Submit(_) | Op::Settle(_) => continue,
-                Op::Announce(..) => Ok(Answer::Done),
-                Op::Report(_) => Ok(Answer::Done),
+                Op::Announce(..) | Op::Report(AttemptReport { .. }) => Ok(Answer::Done),
                 Op::Act(run, action) => self.act(*run, *action).await?,
-                Op::Register(worker) => self.register(worker).await.map(|()| Answer::Done),
+                Op::Register(worker) => {
+                    self.register(worker);
+                    Ok(Answer::Done)
+                }
                 Op::Heartbeat {
                     worker,
                     lease_until,
                     holds,
-                } => self.heartbeat(*worker, *lease_until, holds).await,
-                Op::Retire(worker) => self.retire(*worker).await.map(|()| Answer::Done),
-                Op::Sweep(overdue) => self.sweep(overdue).await.map(Answer::Swept),
-                Op::Delete(run) => self.delete(*run).await.map(|()| Answer::Done),
+                } => Ok(self.heartbeat(*worker, *lease_until, holds).await?),
+                Op::Retire(worker) => {
+                    self.retire(*worker, "stopped");
+                    Ok(Answer::Done)
+                }
+                Op::Sweep(overdue) => Ok(Answer::Swept(self.sweep(overdue).await?)),
+                Op::Delete(run) => self.delete(*run).await?.map(|()| Answer::Done),
             };
-            // A refusal is an answer; a database error fails the whole transaction.
-            answers[i] = Some(match answer {
-                Ok(answer) => Ok(answer),
-                Err(error @ StoreError::NotFound { .. }) => Err(error),
-                Err(error) => return Err(error),
-            });
+            answers[i] = Some(answer);
         }
         Ok(answers
             .into_iter()
@@ -142,10 +157,7 @@ impl Commit<'_> {
         if let Some(plan) = self.plans.get(version) {
             return Ok(plan);
         }
-        let spec: Option<String> = sqlx::query_scalar(sql::SPEC)
-            .bind(version)
-            .fetch_optional(&mut *self.conn)
-            .await?;
+        let spec = self.ask(sql::SPEC, [version.into()]).await?.pop();
         let spec = spec.ok_or_else(|| StoreError::Corrupt {
             what: "workflow_versions",
             detail: format!("version {version} is missing, though a run refers to it"),
@@ -154,68 +166,69 @@ impl Commit<'_> {
     }
 
     pub(super) async fn load_runs(&mut self, ids: &[RunId]) -> Result<Vec<RunRow>, StoreError> {
-        let json: String = sqlx::query_scalar(sql::LOAD_RUNS)
-            .bind(rows::json(ids))
-            .fetch_one(&mut *self.conn)
-            .await?;
-        rows::runs(&json)
+        let found = self.ask(sql::LOAD_RUNS, [rows::json(ids).into()]).await?;
+        rows::runs(found.first().map_or("[]", String::as_str))
     }
 
     pub(super) async fn load_steps(&mut self, run: RunId) -> Result<Vec<TaskRow>, StoreError> {
-        let json: String = sqlx::query_scalar(sql::LOAD_STEPS)
-            .bind(run.to_string())
-            .fetch_one(&mut *self.conn)
-            .await?;
-        rows::tasks(&json)
+        let found = self.ask(sql::LOAD_STEPS, [run.to_string().into()]).await?;
+        rows::tasks(found.first().map_or("[]", String::as_str))
     }
 
-    /// Runs with their plans.
-    async fn load_runs_of(
+    /// Worksets over what these tasks name. One trip where the plans are known.
+    async fn load(
         &mut self,
-        ids: impl Iterator<Item = RunId>,
-    ) -> Result<HashMap<RunId, (RunRow, Arc<Plan>)>, StoreError> {
-        let mut ids: Vec<RunId> = ids.collect();
+        tasks: &[(TaskKey, Option<&Settlement>)],
+        known: &HashMap<RunId, Arc<Plan>>,
+    ) -> Result<BTreeMap<RunId, Workset>, StoreError> {
+        let mut ids: Vec<RunId> = tasks.iter().map(|(key, _)| key.run).collect();
         ids.sort_unstable();
         ids.dedup();
-        let mut runs = HashMap::with_capacity(ids.len());
-        for run in self.load_runs(&ids).await? {
-            let plan = self.plan(&run.version).await?;
-            runs.insert(run.id, (run, plan));
+        let is_known = ids.iter().all(|id| known.contains_key(id));
+        let (runs, found) = if is_known {
+            let keys: Vec<_> = touched(tasks, known).0.into_iter().collect();
+            // What was saved before must be seen: it travels ahead.
+            self.script.push(sql::LOAD_RUNS, [rows::json(&ids).into()]);
+            self.script
+                .push(sql::LOAD_TASKS, [rows::json(&keys).into()]);
+            let answer = self.send().await?;
+            let [.., runs, found] = answer.as_slice() else {
+                return Err(StoreError::Other {
+                    detail: "a load was not answered".to_owned(),
+                });
+            };
+            (rows::runs(runs)?, rows::tasks(found)?)
+        } else {
+            (self.load_runs(&ids).await?, Vec::new())
+        };
+        let mut plans = HashMap::with_capacity(runs.len());
+        for run in &runs {
+            plans.insert(run.id, self.plan(&run.version).await?);
         }
-        Ok(runs)
-    }
-
-    /// Worksets of these runs over these rows, and over all steps of the `whole` ones.
-    async fn worksets(
-        &mut self,
-        runs: HashMap<RunId, (RunRow, Arc<Plan>)>,
-        keys: HashSet<(RunId, u32, i32)>,
-        whole: HashSet<RunId>,
-    ) -> Result<BTreeMap<RunId, Workset>, StoreError> {
-        let keys: Vec<_> = keys.into_iter().collect();
-        let json: String = sqlx::query_scalar(sql::LOAD_TASKS)
-            .bind(rows::json(&keys))
-            .fetch_one(&mut *self.conn)
-            .await?;
-        let mut tasks: HashMap<RunId, HashMap<(u32, i32), TaskRow>> = HashMap::new();
-        for row in rows::tasks(&json)? {
-            tasks
-                .entry(row.key.run)
-                .or_default()
-                .insert((row.key.step, row.key.item), row);
+        let (keys, whole) = touched(tasks, &plans);
+        let found = if is_known {
+            found
+        } else {
+            let keys: Vec<_> = keys.into_iter().collect();
+            let answer = self
+                .ask(sql::LOAD_TASKS, [rows::json(&keys).into()])
+                .await?;
+            rows::tasks(answer.first().map_or("[]", String::as_str))?
+        };
+        let mut rows_of: HashMap<RunId, HashMap<(u32, i32), TaskRow>> = HashMap::new();
+        for row in found {
+            let place = (row.key.step, row.key.item);
+            rows_of.entry(row.key.run).or_default().insert(place, row);
         }
         for run in whole {
             for row in self.load_steps(run).await? {
-                tasks
-                    .entry(run)
-                    .or_default()
-                    .entry((row.key.step, row.key.item))
-                    .or_insert(row);
+                let place = (row.key.step, row.key.item);
+                rows_of.entry(run).or_default().entry(place).or_insert(row);
             }
         }
-        let worksets = runs.into_iter().map(|(id, (run, plan))| {
-            let rows = tasks.remove(&id).unwrap_or_default().into_values();
-            (id, Workset::new(plan, run, rows))
+        let worksets = runs.into_iter().map(|run| {
+            let rows = rows_of.remove(&run.id).unwrap_or_default().into_values();
+            (run.id, Workset::new(Arc::clone(&plans[&run.id]), run, rows))
         });
         Ok(worksets.collect())
     }
@@ -244,49 +257,16 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Tells that attempts are under way; those that are over meanwhile have told so themselves.
-    async fn announce(&mut self, attempts: &[(TaskKey, i64)]) -> Result<(), StoreError> {
-        let runs = self
-            .load_runs_of(attempts.iter().map(|(key, _)| key.run))
-            .await?;
-        let keys = attempts
-            .iter()
-            .map(|(key, _)| (key.run, key.step, key.item))
-            .collect();
-        let mut worksets = self.worksets(runs, keys, HashSet::new()).await?;
-        for (key, token) in attempts {
-            if let Some(work) = worksets.get_mut(&key.run) {
-                let _ = work.announce(*key, *token);
-            }
-        }
-        let worksets: Vec<Workset> = worksets.into_values().collect();
-        self.save(&worksets).await
-    }
-
-    async fn settle_once(
+    pub(super) async fn settle_once(
         &mut self,
         settlements: &[&Settlement],
     ) -> Result<(Vec<Result<(), TransitionError>>, Vec<Settlement>), StoreError> {
-        // The plans say which rows are touched, and the runs say which plans.
-        let runs = self
-            .load_runs_of(settlements.iter().map(|s| s.key.run))
-            .await?;
-        let mut keys: HashSet<(RunId, u32, i32)> = HashSet::new();
-        let mut whole: HashSet<RunId> = HashSet::new();
-        for settlement in settlements {
-            let run = settlement.key.run;
-            let Some((_, plan)) = runs.get(&run) else {
-                continue;
-            };
-            match rows_for(plan, settlement) {
-                Some(rows) => keys.extend(rows.into_iter().map(|(step, item)| (run, step, item))),
-                None => {
-                    keys.insert((run, settlement.key.step, settlement.key.item));
-                    whole.insert(run);
-                }
-            }
-        }
-        let mut worksets = self.worksets(runs, keys, whole).await?;
+        let tasks: Vec<_> = settlements.iter().map(|s| (s.key, Some(*s))).collect();
+        let known = settlements
+            .iter()
+            .filter_map(|s| Some((s.key.run, Arc::clone(s.plan.as_ref()?))))
+            .collect();
+        let mut worksets = self.load(&tasks, &known).await?;
 
         let mut results = Vec::with_capacity(settlements.len());
         let mut accepted = Vec::with_capacity(settlements.len());
@@ -300,17 +280,14 @@ impl Commit<'_> {
             }
             results.push(result);
         }
+        self.keep_products(&accepted, &worksets);
         let mut worksets: Vec<Workset> = worksets.into_values().collect();
-        self.save(&worksets).await?;
-        self.keep_products(&accepted, &worksets).await?;
+        self.save(&worksets);
         let children: Vec<&NewRun> = accepted
             .iter()
-            .filter_map(|s| {
-                if let Outcome::Delegated(child) = &s.outcome {
-                    Some(&**child)
-                } else {
-                    None
-                }
+            .filter_map(|s| match &s.outcome {
+                Outcome::Delegated(child) => Some(&**child),
+                _ => None,
             })
             .collect();
         if !children.is_empty() {
@@ -320,29 +297,36 @@ impl Commit<'_> {
         Ok((results, parents))
     }
 
+    /// Tells that attempts are under way; those that are over meanwhile have told so themselves.
+    async fn announce(&mut self, attempts: &[(TaskKey, i64)]) -> Result<(), StoreError> {
+        let tasks: Vec<_> = attempts.iter().map(|(key, _)| (*key, None)).collect();
+        let mut worksets = self.load(&tasks, &HashMap::new()).await?;
+        for (key, token) in attempts {
+            if let Some(work) = worksets.get_mut(&key.run) {
+                let _ = work.announce(*key, *token);
+            }
+        }
+        let worksets: Vec<Workset> = worksets.into_values().collect();
+        self.save(&worksets);
+        Ok(())
+    }
+
     /// Artifacts and cacheable results of attempts whose report counted.
-    async fn keep_products(
-        &mut self,
-        accepted: &[&Settlement],
-        worksets: &[Workset],
-    ) -> Result<(), StoreError> {
-        let attempt_of = |key: TaskKey| {
-            worksets
-                .iter()
-                .find(|w| w.run.id == key.run)
-                .and_then(|w| w.tasks.get(&(key.step, key.item)))
-                .map_or(0, |loaded| loaded.row.attempt)
-        };
+    fn keep_products(&mut self, accepted: &[&Settlement], worksets: &BTreeMap<RunId, Workset>) {
         let mut artifacts = Vec::new();
         let mut cache = Vec::new();
         for settlement in accepted {
             let key = settlement.key;
+            let row = worksets
+                .get(&key.run)
+                .and_then(|work| work.tasks.get(&(key.step, key.item)));
+            let attempt = row.map_or(0, |loaded| loaded.row.attempt);
             for (ordinal, artifact) in settlement.artifacts.iter().enumerate() {
                 artifacts.push((
                     key.run,
                     key.step,
                     key.item,
-                    attempt_of(key),
+                    attempt,
                     ordinal,
                     &artifact.digest,
                     &artifact.name,
@@ -364,338 +348,65 @@ impl Commit<'_> {
                 cache.push((cache_key, task, key.run, output, kept, self.now));
             }
         }
-        if !artifacts.is_empty() {
-            sqlx::query(sql::INSERT_ARTIFACTS)
-                .bind(rows::json(&artifacts))
-                .execute(&mut *self.conn)
-                .await?;
-        }
-        if !cache.is_empty() {
-            sqlx::query(sql::INSERT_CACHE)
-                .bind(rows::json(&cache))
-                .execute(&mut *self.conn)
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Accepts runs. An idempotency key that is known answers with its first run.
-    async fn submit(
-        &mut self,
-        new: &[&NewRun],
-    ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
-        let mut known = self.known_keys(new).await?;
-        let mut answers = Vec::with_capacity(new.len());
-        let mut worksets = Vec::with_capacity(new.len());
-        let mut fresh: Vec<(&NewRun, bool)> = Vec::with_capacity(new.len());
-        for &run in new {
-            if let Some(key) = &run.options.idempotency_key {
-                let digest = rows::digest(run);
-                if let Some((first, first_digest)) = known.get(key) {
-                    answers.push(if *first_digest == digest {
-                        Ok(Answer::Submitted {
-                            run: *first,
-                            is_new: false,
-                        })
-                    } else {
-                        Err(StoreError::KeyReused {
-                            key: key.clone(),
-                            run: first.to_string(),
-                        })
-                    });
-                    continue;
-                }
-                known.insert(key.clone(), (run.id, digest));
-            }
-            let mut queued = false;
-            if let (Some(key), Some((_, limit))) =
-                (&run.options.concurrency_key, &run.plan.concurrency)
-            {
-                let others = fresh
-                    .iter()
-                    .filter(|(other, queued)| {
-                        !queued
-                            && other.plan.name == run.plan.name
-                            && other.options.concurrency_key.as_ref() == Some(key)
-                    })
-                    .count();
-                let active = self.active_runs(run.plan.name.as_str(), key).await?;
-                queued = active + i64::try_from(others).unwrap_or(0) >= i64::from(*limit);
-            }
-            self.plans.insert(&run.plan);
-            worksets.push(start(run, queued, self.now));
-            fresh.push((run, queued));
-            answers.push(Ok(Answer::Submitted {
-                run: run.id,
-                is_new: true,
-            }));
-        }
-        if fresh.is_empty() {
-            return Ok(answers);
-        }
-        let mut versions: HashMap<&str, (&str, &str, &str, Timestamp)> = HashMap::new();
-        for (run, _) in &fresh {
-            let version = run.plan.version.as_str();
-            versions.entry(version).or_insert((
-                version,
-                run.plan.name.as_str(),
-                &*run.spec,
-                self.now,
-            ));
-        }
-        let versions: Vec<_> = versions.into_values().collect();
-        sqlx::query(sql::INSERT_VERSIONS)
-            .bind(rows::json(&versions))
-            .execute(&mut *self.conn)
-            .await?;
-        let inserted: Vec<_> = fresh
-            .iter()
-            .zip(&worksets)
-            .map(|((run, queued), work)| rows::InsertedRun::new(&work.run, run, *queued, self.now))
-            .collect();
-        sqlx::query(sql::INSERT_RUNS)
-            .bind(rows::json(&inserted))
-            .execute(&mut *self.conn)
-            .await?;
-        for work in &mut worksets {
-            work.run_changed = false;
-        }
-        self.save(&worksets).await?;
-        Box::pin(self.perform(&mut worksets)).await?;
-        Ok(answers)
-    }
-
-    async fn known_keys(
-        &mut self,
-        new: &[&NewRun],
-    ) -> Result<HashMap<String, (RunId, String)>, StoreError> {
-        let keys: Vec<&str> = new
-            .iter()
-            .filter_map(|n| n.options.idempotency_key.as_deref())
-            .collect();
-        if keys.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let json: String = sqlx::query_scalar(sql::KNOWN_KEYS)
-            .bind(rows::json(&keys))
-            .fetch_one(&mut *self.conn)
-            .await?;
-        let known: Vec<(String, RunId, String)> = rows::parse(&json, "runs")?;
-        Ok(known
-            .into_iter()
-            .map(|(key, run, digest)| (key, (run, digest)))
-            .collect())
-    }
-
-    pub(super) async fn active_runs(
-        &mut self,
-        workflow: &str,
-        key: &str,
-    ) -> Result<i64, StoreError> {
-        Ok(sqlx::query_scalar(sql::ACTIVE_RUNS)
-            .bind(workflow)
-            .bind(key)
-            .fetch_one(&mut *self.conn)
-            .await?)
+        self.push_rows(sql::INSERT_ARTIFACTS, &artifacts);
+        self.push_rows(sql::INSERT_CACHE, &cache);
     }
 
     /// Writes every changed row of every workset: a statement per table, however many rows.
-    pub(super) async fn save(&mut self, worksets: &[Workset]) -> Result<(), StoreError> {
-        let tasks = |wanted: Change| {
-            worksets
-                .iter()
-                .flat_map(|w| w.tasks.values())
-                .filter(move |loaded| loaded.change == wanted)
-                .map(|loaded| &loaded.row)
-        };
-        let inserted: Vec<rows::NewTask<'_>> = tasks(Change::New).map(Into::into).collect();
-        if !inserted.is_empty() {
-            sqlx::query(sql::INSERT_TASKS)
-                .bind(rows::json(&inserted))
-                .execute(&mut *self.conn)
-                .await?;
-        }
-        // Most rows that change have just ended, and need few words.
-        let mut finished = Vec::new();
-        let mut updated: Vec<rows::SavedTask<'_>> = Vec::new();
-        for row in tasks(Change::Updated) {
-            match rows::FinishedTask::of(row) {
-                Some(row) => finished.push(row),
-                None => updated.push(row.into()),
+    pub(super) fn save(&mut self, worksets: &[Workset]) {
+        let (mut inserted, mut updated, mut finished) = (Vec::new(), Vec::new(), Vec::new());
+        for loaded in worksets.iter().flat_map(|w| w.tasks.values()) {
+            match loaded.change {
+                Change::None => {}
+                Change::New => inserted.push(rows::NewTask::from(&loaded.row)),
+                // Most rows that change have just ended, and need few words.
+                Change::Updated => match rows::FinishedTask::of(&loaded.row) {
+                    Some(row) => finished.push(row),
+                    None => updated.push(rows::SavedTask::from(&loaded.row)),
+                },
             }
-        }
-        if !finished.is_empty() {
-            sqlx::query(sql::FINISH_TASKS)
-                .bind(rows::json(&finished))
-                .execute(&mut *self.conn)
-                .await?;
-        }
-        if !updated.is_empty() {
-            sqlx::query(sql::SAVE_TASKS)
-                .bind(rows::json(&updated))
-                .execute(&mut *self.conn)
-                .await?;
         }
         let attempts: Vec<rows::SavedAttempt> = worksets
             .iter()
             .flat_map(|w| &w.attempts)
             .map(Into::into)
             .collect();
-        if !attempts.is_empty() {
-            sqlx::query(sql::INSERT_ATTEMPTS)
-                .bind(rows::json(&attempts))
-                .execute(&mut *self.conn)
-                .await?;
-        }
-        let runs: Vec<rows::SavedRun<'_>> = worksets
-            .iter()
-            .filter(|w| w.run_changed)
-            .map(|w| (&w.run).into())
-            .collect();
-        if !runs.is_empty() {
-            sqlx::query(sql::SAVE_RUNS)
-                .bind(rows::json(&runs))
-                .execute(&mut *self.conn)
-                .await?;
-        }
+        let changed = worksets.iter().filter(|w| w.run_changed);
+        let runs: Vec<rows::SavedRun<'_>> = changed.map(|w| (&w.run).into()).collect();
         let events: Vec<(RunId, i64, String)> = worksets
             .iter()
             .filter(|w| !w.events.is_empty())
             .map(|w| (w.run.id, w.run.ev_seq, rows::json(&w.events)))
             .collect();
-        if !events.is_empty() {
-            sqlx::query(sql::INSERT_EVENTS)
-                .bind(rows::json(&events))
-                .execute(&mut *self.conn)
-                .await?;
-        }
+        self.push_rows(sql::INSERT_TASKS, &inserted);
+        self.push_rows(sql::FINISH_TASKS, &finished);
+        self.push_rows(sql::SAVE_TASKS, &updated);
+        self.push_rows(sql::INSERT_ATTEMPTS, &attempts);
+        self.push_rows(sql::SAVE_RUNS, &runs);
+        self.push_rows(sql::INSERT_EVENTS, &events);
         self.after.touched.extend(worksets.iter().map(|w| w.run.id));
-        Ok(())
-    }
-
-    /// Does what the decisions ask for beside their rows; returns what it means to runs above.
-    pub(super) async fn perform(
-        &mut self,
-        worksets: &mut [Workset],
-    ) -> Result<Vec<Settlement>, StoreError> {
-        let mut parents = Vec::new();
-        for work in worksets {
-            let run = work.run.id;
-            for effect in std::mem::take(&mut work.effects) {
-                match effect {
-                    Effect::Ring { queue } => {
-                        self.after.rings.insert(queue);
-                    }
-                    Effect::WakeAt { at } => {
-                        self.after.wake_at =
-                            Some(self.after.wake_at.map_or(at, |known| known.min(at)));
-                    }
-                    Effect::CancelRest { except } => self.cancel_tasks(run, except, None).await?,
-                    Effect::CancelItems { step } => {
-                        self.cancel_tasks(run, None, Some(step)).await?
-                    }
-                    Effect::ReleaseItem { step, hold } => {
-                        let reason = if hold { crate::run::Held::RUN_LIMIT } else { 0 };
-                        sqlx::query(sql::RELEASE_ITEM)
-                            .bind(run.to_string())
-                            .bind(i64::from(step))
-                            .bind(reason)
-                            .bind(self.now.0)
-                            .execute(&mut *self.conn)
-                            .await?;
-                        self.after
-                            .rings
-                            .insert(crate::transition::item_queue(&work.plan, step));
-                    }
-                    Effect::ReleaseTask => {
-                        let queue: Option<String> = sqlx::query_scalar(sql::RELEASE_TASK)
-                            .bind(run.to_string())
-                            .bind(self.now.0)
-                            .fetch_optional(&mut *self.conn)
-                            .await?;
-                        self.after
-                            .rings
-                            .extend(queue.and_then(|q| QueueName::new(&q).ok()));
-                    }
-                    Effect::ResetItems { step, limit } => {
-                        sqlx::query(sql::RESET_ITEMS)
-                            .bind(run.to_string())
-                            .bind(i64::from(step))
-                            .bind(limit.map_or(i64::MAX, i64::from))
-                            .bind(self.now.0)
-                            .execute(&mut *self.conn)
-                            .await?;
-                        self.after
-                            .rings
-                            .insert(crate::transition::item_queue(&work.plan, step));
-                    }
-                    Effect::ReleaseConcurrency => self.release_concurrency(work).await?,
-                    Effect::SettleParent { parent, outcome } => {
-                        parents.push(parent_settlement(run, parent, outcome))
-                    }
-                }
-            }
-        }
-        Ok(parents)
-    }
-
-    /// Stops what has not ended: in the database now, in the workers after the commit.
-    async fn cancel_tasks(
-        &mut self,
-        run: RunId,
-        except: Option<u32>,
-        only: Option<u32>,
-    ) -> Result<(), StoreError> {
-        let children: Vec<String> = sqlx::query_scalar(sql::LIVE_CHILDREN)
-            .bind(run.to_string())
-            .bind(only.map_or(-1, i64::from))
-            .fetch_all(&mut *self.conn)
-            .await?;
-        for statement in [sql::CANCEL_ATTEMPTS, sql::CANCEL_TASKS] {
-            sqlx::query(statement)
-                .bind(run.to_string())
-                .bind(except.map_or(-1, i64::from))
-                .bind(only.map_or(-1, i64::from))
-                .bind(self.now.0)
-                .execute(&mut *self.conn)
-                .await?;
-        }
-        self.after.stops.push(Stop { run, only, except });
-        for child in children {
-            let child = child.parse().map_err(|_| StoreError::Corrupt {
-                what: "task_runs.child_run",
-                detail: child,
-            })?;
-            // Ended already is as good as cancelled.
-            let _ = Box::pin(self.act(child, RunAction::Cancel)).await?;
-        }
-        Ok(())
     }
 }
 
-fn parent_settlement(
-    child: RunId,
-    parent: crate::run::Parent,
-    outcome: ChildOutcome,
-) -> Settlement {
-    Settlement {
-        key: parent.task,
-        proof: Proof::Child {
-            run: child,
-            attempt: parent.attempt,
-        },
-        outcome: match outcome {
-            ChildOutcome::Succeeded(output) => Outcome::Succeeded {
-                output,
-                cached: false,
-            },
-            ChildOutcome::Failed(error) => Outcome::Failed {
-                outcome: crate::run::AttemptOutcome::Failed,
-                error,
-            },
-        },
-        artifacts: Vec::new(),
-        run_output: None,
-        cache_key: None,
+/// The rows these tasks concern, and the runs that are concerned as a whole.
+fn touched(
+    tasks: &[(TaskKey, Option<&Settlement>)],
+    plans: &HashMap<RunId, Arc<Plan>>,
+) -> (Keys, HashSet<RunId>) {
+    let (mut keys, mut whole) = (Keys::new(), HashSet::new());
+    for (key, settlement) in tasks {
+        keys.insert((key.run, key.step, key.item));
+        let (Some(plan), Some(settlement)) = (plans.get(&key.run), settlement) else {
+            continue;
+        };
+        match rows_for(plan, settlement) {
+            Some(rows) => {
+                keys.extend(rows.into_iter().map(|(step, item)| (key.run, step, item)));
+            }
+            None => {
+                whole.insert(key.run);
+            }
+        }
     }
+    (keys, whole)
 }

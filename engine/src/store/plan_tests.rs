@@ -14,7 +14,6 @@ const HOT: &[(&str, &str)] = &[
     ("save_runs", sql::SAVE_RUNS),
     ("save_progress", sql::SAVE_PROGRESS),
     ("claim", sql::CLAIM),
-    ("claimed_runs", sql::CLAIMED_RUNS),
     ("cancel_tasks", sql::CANCEL_TASKS),
     ("release_item", sql::RELEASE_ITEM),
     ("release_task", sql::RELEASE_TASK),

@@ -29,12 +29,12 @@ files! {
     INSERT_LOGS = "insert_logs";
     SAVE_PROGRESS = "save_progress";
     CLAIM = "claim";
-    CLAIMED_RUNS = "claimed_runs";
     CANCEL_ATTEMPTS = "cancel_attempts";
     CANCEL_TASKS = "cancel_tasks";
     RELEASE_ITEM = "release_item";
     RELEASE_TASK = "release_task";
     RESET_ITEMS = "reset_items";
+    COUNT_PLACES = "count_places";
     OVERDUE_TASKS = "overdue_tasks";
     LOST_TASKS = "lost_tasks";
     RUN_VIEW = "run_view";
@@ -45,16 +45,16 @@ files! {
 pub(super) const SPEC: &str = "select spec from workflow_versions where version = $1";
 pub(super) const KNOWN_KEYS: &str = "select json_group_array(json_array(r.idempotency_key, r.id, r.submit_digest)) \
      from jsonb_each($1) k cross join runs r on r.idempotency_key = k.value and r.idempotency_key is not null";
-pub(super) const ACTIVE_RUNS: &str = "select count(*) from runs \
+pub(super) const ACTIVE_RUNS: &str = "select cast(count(*) as text) from runs \
      where workflow = $1 and concurrency_key = $2 and concurrency_key is not null \
      and finished_at is null and queued = 0";
 pub(super) const NEXT_QUEUED: &str = "select id from runs \
      where workflow = $1 and concurrency_key = $2 and concurrency_key is not null \
      and finished_at is null and queued = 1 order by id limit 1";
 pub(super) const SET_QUEUED: &str = "update runs set queued = $2 where id = $1";
-/// What only people's actions change: $4 is a new deadline, where $5 says that there is one to set.
-pub(super) const SAVE_TERMS: &str = "update runs set paused = $2, generation = $3, \
-     deadline_at = case when $5 then $4 else deadline_at end where id = $1";
+/// What only people's actions change.
+pub(super) const SAVE_TERMS: &str = "update runs set paused = $2, generation = $3 where id = $1";
+pub(super) const SAVE_DEADLINE: &str = "update runs set deadline_at = nullif($2, 0) where id = $1";
 pub(super) const RELEASE_RUN: &str = "update task_runs set held = held & ~8 where run_id = $1 and held <> 0 and (held & 8) <> 0 returning queue";
 pub(super) const LIVE_CHILDREN: &str = "select child_run from task_runs \
      where run_id = $1 and state = 'running' and child_run is not null and ($2 < 0 or (step = $2 and item >= 0))";
@@ -63,20 +63,20 @@ pub(super) const PAUSE_TASKS: &str =
 pub(super) const RESUME_TASKS: &str = "update task_runs set held = held & ~1 where run_id = $1 and held <> 0 and (held & 1) <> 0 returning queue";
 pub(super) const PROMOTE_DUE: &str = "update task_runs set held = held & ~16 \
      where state = 'retrying' and (held & 16) <> 0 and due_at <= $1 returning queue";
-pub(super) const NEXT_DUE: &str =
-    "select min(due_at) from task_runs where state = 'retrying' and (held & 16) <> 0";
+pub(super) const NEXT_DUE: &str = "select coalesce(cast(min(due_at) as text), '') from task_runs where state = 'retrying' and (held & 16) <> 0";
 pub(super) const REGISTER_WORKER: &str = "insert into workers (id, host, pid, queues, state, started_at, lease_until) \
      values ($1, $2, $3, $4, 'live', $5, $6)";
 pub(super) const HEARTBEAT: &str =
-    "update workers set lease_until = $2 where id = $1 and state = 'live'";
+    "update workers set lease_until = $2 where id = $1 and state = 'live' returning id";
 pub(super) const RETIRE_WORKER: &str =
     "update workers set state = $2 where id = $1 and state = 'live'";
 pub(super) const DEAD_WORKERS: &str =
     "select id from workers where state = 'live' and lease_until < $1";
 pub(super) const LOSE_WORKERS: &str =
-    "update workers set state = 'lost' where state = 'live' and lease_until < $1";
+    "update workers set state = 'lost' where state = 'live' and lease_until < $1 returning id";
 pub(super) const LATE_RUNS: &str = "select id from runs where deadline_at is not null \
-     and finished_at is null and deadline_at < $1 limit 100";
+     and finished_at is null and deadline_at < $1 and failure is null limit 100";
+pub(super) const SET_PLACES: &str = "update runs set active = $2, waiting = $3 where id = $1";
 pub(super) const LIVE_WORKERS: &str = "select id, host from workers where state = 'live'";
 
 pub(super) const DELETE_RUN: [&str; 7] = [
@@ -135,6 +135,7 @@ pub(super) const ALL: &[&str] = &[
     DEAD_WORKERS,
     SET_QUEUED,
     SAVE_TERMS,
+    SAVE_DEADLINE,
     RELEASE_RUN,
     LIVE_CHILDREN,
     PAUSE_TASKS,
@@ -181,12 +182,13 @@ pub(super) const ALL: &[&str] = &[
     INSERT_LOGS,
     SAVE_PROGRESS,
     CLAIM,
-    CLAIMED_RUNS,
     CANCEL_ATTEMPTS,
     CANCEL_TASKS,
     RELEASE_ITEM,
     RELEASE_TASK,
     RESET_ITEMS,
+    COUNT_PLACES,
+    SET_PLACES,
     OVERDUE_TASKS,
     LOST_TASKS,
     RUN_VIEW,

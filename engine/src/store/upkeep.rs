@@ -10,22 +10,21 @@ use crate::time::Timestamp;
 use crate::transition::{Outcome, Proof, Settlement};
 
 impl Commit<'_> {
-    pub(super) async fn register(&mut self, worker: &WorkerRow) -> Result<(), StoreError> {
+    pub(super) fn register(&mut self, worker: &WorkerRow) {
         let queues: serde_json::Map<String, serde_json::Value> = worker
             .queues
             .iter()
-            .map(|(q, slots)| (q.to_string(), (*slots).into()))
+            .map(|(queue, slots)| (queue.to_string(), (*slots).into()))
             .collect();
-        sqlx::query(sql::REGISTER_WORKER)
-            .bind(worker.id.to_string())
-            .bind(&worker.host)
-            .bind(i64::from(worker.pid))
-            .bind(serde_json::Value::Object(queues).to_string())
-            .bind(self.now.0)
-            .bind(worker.lease_until.0)
-            .execute(&mut *self.conn)
-            .await?;
-        Ok(())
+        let row = [
+            worker.id.to_string().into(),
+            worker.host.as_str().into(),
+            i64::from(worker.pid).into(),
+            serde_json::Value::Object(queues).to_string().into(),
+            self.now.0.into(),
+            worker.lease_until.0.into(),
+        ];
+        self.script.push(sql::REGISTER_WORKER, row);
     }
 
     /// Renews a worker's lease, and says which of the tasks it believes to hold are no longer its own.
@@ -35,63 +34,52 @@ impl Commit<'_> {
         lease_until: Timestamp,
         holds: &[(TaskKey, i64)],
     ) -> Result<Answer, StoreError> {
-        let renewed = sqlx::query(sql::HEARTBEAT)
-            .bind(worker.to_string())
-            .bind(lease_until.0)
-            .execute(&mut *self.conn)
-            .await?
-            .rows_affected();
+        let lease = [worker.to_string().into(), lease_until.0.into()];
+        let renewed = self.ask(sql::HEARTBEAT, lease).await?;
         let held: Vec<_> = holds
             .iter()
             .map(|(key, token)| (key.run, key.step, key.item, token))
             .collect();
-        let json: String = sqlx::query_scalar(sql::LOST_TASKS)
-            .bind(rows::json(&held))
-            .fetch_one(&mut *self.conn)
+        let found = self
+            .ask(sql::LOST_TASKS, [rows::json(&held).into()])
             .await?;
-        let lost: Vec<(RunId, u32, i32)> = rows::parse(&json, "task_runs")?;
+        let lost: Vec<(RunId, u32, i32)> =
+            rows::parse(found.first().map_or("[]", String::as_str), "task_runs")?;
+        let lost = lost.into_iter();
         Ok(Answer::Beat {
-            is_live: renewed > 0,
+            is_live: !renewed.is_empty(),
             lost: lost
-                .into_iter()
                 .map(|(run, step, item)| TaskKey { run, step, item })
                 .collect(),
         })
     }
 
-    pub(super) async fn retire(&mut self, worker: WorkerId) -> Result<(), StoreError> {
-        sqlx::query(sql::RETIRE_WORKER)
-            .bind(worker.to_string())
-            .bind("stopped")
-            .execute(&mut *self.conn)
-            .await?;
-        Ok(())
+    pub(super) fn retire(&mut self, worker: WorkerId, state: &str) {
+        let how = [worker.to_string().into(), state.into()];
+        self.script.push(sql::RETIRE_WORKER, how);
     }
 
-    pub(super) async fn report(&mut self, reports: &[&AttemptReport]) -> Result<(), StoreError> {
+    pub(super) fn report(&mut self, reports: &[&AttemptReport]) {
         let progress: Vec<_> = reports
             .iter()
             .filter_map(|r| {
-                let progress =
-                    serde_json::to_string(r.progress.as_ref()?).expect("progress is plain");
+                let progress = serde_json::to_string(r.progress.as_ref()?);
+                let progress = progress.expect("progress is plain");
                 Some((r.key.run, r.key.step, r.key.item, r.token, progress))
             })
             .collect();
-        if !progress.is_empty() {
-            sqlx::query(sql::SAVE_PROGRESS)
-                .bind(rows::json(&progress))
-                .execute(&mut *self.conn)
-                .await?;
-        }
+        self.push_rows(sql::SAVE_PROGRESS, &progress);
         let logs: Vec<_> = reports
             .iter()
             .flat_map(|r| {
-                r.logs.iter().map(|(line, at, log)| {
+                let task = (r.key.run, r.key.step, r.key.item, r.attempt);
+                r.logs.iter().map(move |(line, at, log)| {
+                    let (run, step, item, attempt) = task;
                     (
-                        r.key.run,
-                        r.key.step,
-                        r.key.item,
-                        r.attempt,
+                        run,
+                        step,
+                        item,
+                        attempt,
                         *line,
                         *at,
                         log.level,
@@ -100,14 +88,8 @@ impl Commit<'_> {
                 })
             })
             .collect();
-        if !logs.is_empty() {
-            sqlx::query(sql::INSERT_LOGS)
-                .bind(rows::json(&logs))
-                .execute(&mut *self.conn)
-                .await?;
-        }
+        self.push_rows(sql::INSERT_LOGS, &logs);
         self.after.touched.extend(reports.iter().map(|r| r.key.run));
-        Ok(())
     }
 
     /// Gives up what a look around found; the same guards as any report, since
@@ -115,51 +97,41 @@ impl Commit<'_> {
     pub(super) async fn sweep(&mut self, overdue: &Overdue) -> Result<SweepCounts, StoreError> {
         let mut counts = SweepCounts::default();
         for worker in &overdue.workers {
-            let lost = sqlx::query(sql::RETIRE_WORKER)
-                .bind(worker.to_string())
-                .bind("lost");
-            counts.workers += lost.execute(&mut *self.conn).await?.rows_affected();
+            self.retire(*worker, "lost");
         }
-        counts.workers += sqlx::query(sql::LOSE_WORKERS)
-            .bind(self.now.0)
-            .execute(&mut *self.conn)
+        counts.workers = overdue.workers.len() as u64;
+        counts.workers += self
+            .ask(sql::LOSE_WORKERS, [self.now.0.into()])
             .await?
-            .rows_affected();
+            .len() as u64;
         let settlements: Vec<Settlement> = overdue
             .attempts
             .iter()
-            .map(|&(key, token, worker_lost)| Settlement {
-                key,
-                proof: Proof::Token(token),
-                outcome: if worker_lost {
-                    Outcome::Failed {
-                        outcome: AttemptOutcome::Lost,
-                        error: TaskError::retryable(
-                            "worker_lost",
-                            "the worker vanished while running it",
-                        ),
-                    }
+            .map(|&(key, token, worker_lost)| {
+                let (outcome, error) = if worker_lost {
+                    let what = "the worker vanished while running it";
+                    (
+                        AttemptOutcome::Lost,
+                        TaskError::retryable("worker_lost", what),
+                    )
                 } else {
-                    Outcome::Failed {
-                        outcome: AttemptOutcome::TimedOut,
-                        error: TaskError::retryable(
-                            "timeout",
-                            "the time-out passed, and its worker did not stop it",
-                        ),
-                    }
-                },
-                artifacts: Vec::new(),
-                run_output: None,
-                cache_key: None,
+                    let what = "the time-out passed, and its worker did not stop it";
+                    (
+                        AttemptOutcome::TimedOut,
+                        TaskError::retryable("timeout", what),
+                    )
+                };
+                Settlement::new(key, Proof::Token(token), Outcome::Failed { outcome, error })
             })
             .collect();
-        counts.attempts = settlements.len() as u64;
-        self.settle_parents(settlements).await?;
+        let batch: Vec<&Settlement> = settlements.iter().collect();
+        if !batch.is_empty() {
+            let (results, parents) = self.settle_once(&batch).await?;
+            counts.attempts = results.iter().filter(|r| r.is_ok()).count() as u64;
+            self.settle_parents(parents).await?;
+        }
 
-        let late: Vec<String> = sqlx::query_scalar(sql::LATE_RUNS)
-            .bind(self.now.0)
-            .fetch_all(&mut *self.conn)
-            .await?;
+        let late = self.ask(sql::LATE_RUNS, [self.now.0.into()]).await?;
         for run in late {
             let run = run.parse().map_err(|_| StoreError::Corrupt {
                 what: "runs.id",
@@ -174,16 +146,11 @@ impl Commit<'_> {
 
     /// Lets tasks go whose back-off has passed, and notes when the next is due.
     pub(super) async fn promote_due(&mut self) -> Result<(), StoreError> {
-        let queues: Vec<String> = sqlx::query_scalar(sql::PROMOTE_DUE)
-            .bind(self.now.0)
-            .fetch_all(&mut *self.conn)
-            .await?;
-        self.ring_named(queues);
-        let next: Option<i64> = sqlx::query_scalar(sql::NEXT_DUE)
-            .fetch_one(&mut *self.conn)
-            .await?;
+        let queues = self.ask(sql::PROMOTE_DUE, [self.now.0.into()]).await?;
+        self.ring_named(&queues);
+        let next = self.ask(sql::NEXT_DUE, []).await?;
         self.after.promoted = true;
-        self.after.next_due = next.map(Timestamp);
+        self.after.next_due = next.first().and_then(|at| at.parse().ok()).map(Timestamp);
         Ok(())
     }
 }

@@ -9,13 +9,14 @@
 //! When a transaction fails, the batch is halved and each half tried alone, so
 //! that one poisonous request fails by itself.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::claim::{Demand, Granted};
+use super::claim::{Asked, Claimed, Demand, Granted};
 use super::commit::{After, Commit};
 use super::notifier::Notifier;
 use super::op::{Answer, Op};
@@ -56,6 +57,8 @@ pub(super) struct Writer {
     /// When the next task that waits for its back-off will be due, as far as this process knows.
     pub(super) wake_at: Option<Timestamp>,
     pub(super) data_version: i64,
+    /// When [`Writer::must_tick`] last looked.
+    pub(super) looked_at: tokio::time::Instant,
 }
 
 impl Writer {
@@ -75,7 +78,10 @@ impl Writer {
             {
                 self.accept(message, &mut batch, &mut closing);
             }
-            if tick && !self.must_tick().await {
+            // One that never naps must look around all the same.
+            let is_due =
+                tick || (self.demand.is_some() && self.looked_at.elapsed() >= FOREIGN_POLL);
+            if is_due && !self.must_tick().await && tick {
                 continue;
             }
             let requests = std::mem::take(&mut batch);
@@ -123,6 +129,7 @@ impl Writer {
 
     /// Whether anything outside our own requests asks for a look: a due retry, or another process.
     async fn must_tick(&mut self) -> bool {
+        self.looked_at = tokio::time::Instant::now();
         let due = self.wake_at.is_some_and(|at| at <= self.clock.now());
         let version = sqlx::query_scalar::<_, i64>(sql::DATA_VERSION)
             .fetch_one(&mut self.conn)
@@ -151,7 +158,8 @@ impl Writer {
         let mut answers: Vec<Option<Result<Answer, StoreError>>> =
             ops.iter().map(|_| None).collect();
         // Halves still to be tried; a plain stack, since async functions do not recurse cheaply.
-        let mut ranges = vec![0..ops.len()];
+        let mut ranges = Vec::with_capacity(8);
+        ranges.push(0..ops.len());
         while let Some(range) = ranges.pop() {
             match self.commit(&ops[range.clone()]).await {
                 Ok(done) => {
@@ -184,36 +192,28 @@ impl Writer {
     /// One transaction: all of `ops`, then claims for whoever has free slots.
     async fn commit(&mut self, ops: &[Op]) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
         let now = self.clock.now();
-        sqlx::query(sql::BEGIN).execute(&mut self.conn).await?;
-        let mut commit = Commit {
-            conn: &mut self.conn,
-            plans: &self.plans,
-            now,
-            after: After::default(),
-        };
+        let is_due = ops.is_empty() || self.wake_at.is_some_and(|at| at <= now);
+        let demand = self.demand.clone();
+        let mut commit = Commit::begin(&mut self.conn, &self.plans, now, After::default());
         let result = async {
             let answers = commit.apply(ops).await?;
-            if self.wake_at.is_some_and(|at| at <= now) || ops.is_empty() {
+            if is_due {
                 commit.promote_due().await?;
             }
-            let claimed = match &self.demand {
-                Some(demand) => commit.claim(demand).await?,
-                None => Vec::new(),
-            };
-            Ok::<_, StoreError>((answers, claimed))
+            let asked = demand.as_deref().and_then(|d| commit.ask_for_claims(d));
+            commit.script.push(sql::COMMIT, []);
+            let rows = commit.send().await?;
+            Ok::<_, StoreError>((answers, asked, rows))
         }
         .await;
         let after = std::mem::take(&mut commit.after);
-        let result = match result {
-            Ok(done) => match sqlx::query(sql::COMMIT).execute(&mut self.conn).await {
-                Ok(_) => Ok(done),
-                Err(error) => Err(error.into()),
-            },
-            Err(error) => Err(error),
-        };
         match result {
-            Ok((answers, claimed)) => {
-                self.announce(after, claimed);
+            Ok((answers, asked, rows)) => {
+                let granted = match (asked, &demand) {
+                    (Some(asked), Some(demand)) => self.grant(asked, demand, &rows).await?,
+                    _ => Vec::new(),
+                };
+                self.announce(after, granted);
                 Ok(answers)
             }
             Err(error) => {
@@ -223,6 +223,34 @@ impl Writer {
                 Err(error)
             }
         }
+    }
+
+    /// Turns claimed rows into claims. They stand already: what cannot be read
+    /// here is lost to this worker, and said so loudly.
+    async fn grant(
+        &mut self,
+        asked: Asked,
+        demand: &Demand,
+        rows: &[String],
+    ) -> Result<Vec<(usize, Granted)>, StoreError> {
+        let found = Claimed::read(rows)?;
+        let mut plans = HashMap::new();
+        for task in &found {
+            let version = task.version();
+            if !plans.contains_key(version) {
+                let plan = match self.plans.get(version) {
+                    Some(plan) => plan,
+                    None => {
+                        let spec =
+                            sqlx::query_scalar::<_, String>(sql::SPEC).bind(version.to_string());
+                        let spec = spec.fetch_one(&mut self.conn).await?;
+                        self.plans.compile(version, &spec)?
+                    }
+                };
+                plans.insert(Arc::clone(version), plan);
+            }
+        }
+        asked.granted(demand, found, &plans)
     }
 
     /// What the world may know once it is true.

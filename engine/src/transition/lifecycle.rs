@@ -106,9 +106,16 @@ impl Workset {
     /// Ends the run as failed because its time is up.
     ///
     /// # Errors
-    /// [`TransitionError::Illegal`] when it has ended already.
+    /// [`TransitionError::Illegal`] when it has ended already, or has failed and is having its last word.
     pub fn expire(&mut self, now: Timestamp) -> Result<(), TransitionError> {
         self.must_be_live("time out")?;
+        if self.run.failure.is_some() {
+            // To begin the last word again, at every look, would be never to end.
+            return Err(TransitionError::Illegal {
+                action: "time out",
+                state: self.run.state,
+            });
+        }
         let limit = self.plan.timeout.unwrap_or_default();
         let error = TaskError::fatal(
             "timeout",

@@ -107,18 +107,29 @@ impl Workset {
         }
         let unfinished = row.open + row.failed;
         if self.step(step).map.is_some() && row.total > 0 && unfinished > 0 {
-            let step_limit = self.step(step).map.as_ref().and_then(|m| m.max_parallel);
-            let limit = step_limit.into_iter().chain(self.plan.max_parallel).min();
-            if self.plan.max_parallel.is_some() {
-                self.run_mut().active +=
-                    limit.map_or(unfinished, |limit| unfinished.min(i64::from(limit)));
+            let limit = self.step(step).map.as_ref().and_then(|m| m.max_parallel);
+            let going = limit.map_or(unfinished, |limit| unfinished.min(i64::from(limit)));
+            let free = self
+                .plan
+                .max_parallel
+                .map(|all| (i64::from(all) - self.run.active).max(0));
+            if let Some(free) = free {
+                let run = self.run_mut();
+                run.active += going.min(free);
+                run.waiting += (going - free).max(0);
             }
+            let places = free.map(|free| u32::try_from(free).unwrap_or(u32::MAX));
             let row = self.row_mut(step, TaskKey::WHOLE);
             row.state = TaskState::Running;
             row.open = unfinished;
             row.failed = 0;
-            row.waiting = limit.map_or(0, |limit| (unfinished - i64::from(limit)).max(0));
-            self.effects.push(Effect::ResetItems { step, limit });
+            row.waiting = unfinished - going;
+            self.effects.push(Effect::ResetItems {
+                step,
+                limit,
+                places,
+                hold,
+            });
             return;
         }
         if hold {

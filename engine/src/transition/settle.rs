@@ -121,7 +121,7 @@ impl Workset {
                 );
             }
             Outcome::Failed { outcome, error } => {
-                self.fail_task(settlement, *outcome, error, now, chance)
+                self.fail_task(settlement, *outcome, error, now, chance);
             }
         }
         Ok(())
@@ -348,6 +348,11 @@ impl Workset {
             group.failed += 1;
             if fail_mode == FailMode::Fast {
                 self.effects.push(Effect::CancelItems { step });
+                self.effects.extend(
+                    self.plan
+                        .max_parallel
+                        .map(|limit| Effect::RecountPlaces { limit }),
+                );
                 self.end_step(step, End::Failed(failure), settlement, now);
                 return;
             }
@@ -457,8 +462,12 @@ impl Workset {
         self.run_mut().failure = Some(failure.clone());
         self.run.waiting = 0;
         self.run.active = 0;
-        self.effects
-            .retain(|e| !matches!(e, Effect::ReleaseTask | Effect::ReleaseItem { .. }));
+        self.effects.retain(|e| {
+            !matches!(
+                e,
+                Effect::ReleaseTask | Effect::ReleaseItem { .. } | Effect::RecountPlaces { .. }
+            )
+        });
         self.effects.push(Effect::CancelRest { except: last_word });
         if let Some(step) = last_word {
             self.run_mut().open = 1;

@@ -225,6 +225,7 @@ async fn settle(
         artifacts,
         run_output,
         cache_key,
+        plan: Some(Arc::clone(&claim.plan)),
     };
     // Known before the successors can ask for it; of no use if the report is refused.
     let mut remember = None;

@@ -1,7 +1,6 @@
 //! What an attempt's expressions can see, loaded once and shared.
 //!
-//! Results of finished steps never change within one generation of a run, so
-//! they are kept in memory for the next step that refers to them; a chain's hop
+//! Results that successors may see never change, so they are kept in memory for the next step that refers to them; a chain's hop
 //! then costs no read, and ten thousand items convert their common list once.
 
 use std::collections::HashMap;
@@ -34,8 +33,7 @@ pub(crate) struct Cache {
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// By run, generation and step.
-    results: HashMap<(RunId, i64, StepIndex), Prepared>,
+    results: HashMap<(RunId, StepIndex), Prepared>,
     inputs: HashMap<RunId, Arc<Inputs>>,
     bytes: usize,
 }
@@ -54,7 +52,7 @@ impl Cache {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, key: (RunId, i64, StepIndex), value: &Prepared, bytes: usize) {
+    fn put(&self, key: (RunId, StepIndex), value: &Prepared, bytes: usize) {
         let mut kept = self.lock();
         kept.make_room(bytes);
         kept.results.insert(key, value.clone());
@@ -62,7 +60,7 @@ impl Cache {
 
     /// Keeps a step's output for the steps that follow it.
     pub(super) fn remember(&self, claim: &Claim, output: Value, bytes: usize) {
-        let key = (claim.key.run, claim.run.generation, claim.key.step);
+        let key = (claim.key.run, claim.key.step);
         self.put(key, &Prepared::from(output), bytes);
     }
 }
@@ -149,7 +147,7 @@ pub(super) async fn inputs(shared: &Shared, claim: &Claim) -> Result<Arc<Inputs>
 /// What a finished step means to those that refer to it: its output, null where
 /// there is none, and for a mapped step the list of its items' results.
 async fn result(shared: &Shared, claim: &Claim, step: StepIndex) -> Result<Prepared, StoreError> {
-    let key = (claim.key.run, claim.run.generation, step);
+    let key = (claim.key.run, step);
     let known = shared.scopes.lock().results.get(&key).cloned();
     if let Some(known) = known {
         return Ok(known);
@@ -165,6 +163,9 @@ async fn result(shared: &Shared, claim: &Claim, step: StepIndex) -> Result<Prepa
         .sum();
     let is_mapped = claim.plan.steps[step as usize].map.is_some();
     let mut whole = Value::Null;
+    // A failed run's last step may look at steps that a manual retry will run
+    // again: what they mean now is not for keeping.
+    let mut is_final = false;
     let mut items = Vec::with_capacity(rows.len());
     for row in rows {
         let output = row
@@ -174,6 +175,7 @@ async fn result(shared: &Shared, claim: &Claim, step: StepIndex) -> Result<Prepa
             .transpose()
             .map_err(corrupt)?;
         if row.item == TaskKey::WHOLE {
+            is_final = matches!(row.state, TaskState::Succeeded | TaskState::Skipped);
             if row.state == TaskState::Succeeded {
                 whole = output.unwrap_or(Value::Null);
             }
@@ -197,6 +199,8 @@ async fn result(shared: &Shared, claim: &Claim, step: StepIndex) -> Result<Prepa
     } else {
         whole
     });
-    shared.scopes.put(key, &prepared, bytes);
+    if is_final {
+        shared.scopes.put(key, &prepared, bytes);
+    }
     Ok(prepared)
 }

@@ -1,5 +1,9 @@
 //! An engine over a temporary folder, and tasks that do as they are told.
-#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test program uses its own part"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -221,6 +225,36 @@ impl Task for Write {
     }
 }
 
+#[derive(Deserialize, JsonSchema)]
+pub struct ChatterInput {
+    #[serde(default)]
+    lines: usize,
+    #[serde(default)]
+    steps: u32,
+}
+
+/// Says much, and does little.
+pub struct Chatter;
+
+impl Task for Chatter {
+    const NAME: &'static str = "test.chatter";
+    const VERSION: u32 = 1;
+    const DESCRIPTION: &'static str = "Says much, and does little.";
+    type Input = ChatterInput;
+    type Output = Value;
+
+    async fn run(&self, ctx: TaskContext, input: ChatterInput) -> Result<Value, TaskError> {
+        for n in 0..input.lines {
+            ctx.log(aquatint_engine::task::LogLevel::Info, format!("line {n}"));
+        }
+        for n in 0..input.steps {
+            ctx.progress(f64::from(n) / f64::from(input.steps), "on it");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(Value::Null)
+    }
+}
+
 /// An engine, its worker, and a folder of its own.
 pub struct Bench {
     pub engine: Engine,
@@ -235,6 +269,7 @@ pub fn library(signals: &Arc<Signals>, definitions: &[&str]) -> Library {
     registry.register(Fail(Arc::clone(signals)));
     registry.register(Hold(Arc::clone(signals)));
     registry.register(Write(Arc::clone(signals)));
+    registry.register(Chatter);
     let mut library = Library::new(registry);
     for text in definitions {
         let name = text
@@ -284,9 +319,14 @@ impl Bench {
     }
 
     pub async fn start_worker(&mut self, slots: u32) {
+        self.start_worker_with(slots, Duration::from_millis(200))
+            .await;
+    }
+
+    pub async fn start_worker_with(&mut self, slots: u32, shutdown_grace: Duration) {
         let queue = QueueName::new("default").expect("a name");
         let mut config = WorkerConfig::new([(queue, slots)]);
-        config.shutdown_grace = Duration::from_millis(200);
+        config.shutdown_grace = shutdown_grace;
         self.worker = Some(
             self.engine
                 .start_worker(config)

@@ -1,4 +1,5 @@
 -- The best due work of a queue: priority, then age. $1 token, $2 worker, $3 now, $4 queue, $5 at most.
+-- Answers with what the attempt needs of its run; long inputs are left to a later read.
 update task_runs set
     state = 'running', attempt = attempt + 1, token = $1, worker_id = $2, started_at = $3,
     deadline_at = $3 + timeout_ms, announced = 0, progress = null
@@ -7,4 +8,7 @@ where (run_id, step, item) in (
     where queue = $4 and state in ('ready', 'retrying') and held = 0
     order by priority desc, due_at limit $5
 )
-returning json_array(run_id, step, item, attempt, queue, timeout_ms, input)
+returning json_array(run_id, step, item, attempt, queue, input, (
+    select json_array(workflow, version, no_cache, depth, priority, case when length(inputs) <= 512 then inputs end)
+    from runs where id = run_id
+))

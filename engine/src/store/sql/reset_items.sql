@@ -1,6 +1,6 @@
--- A manual retry of a mapped step: the items it lacks, from the start. $1 run, $2 step, $3 limit, $4 now.
+-- A manual retry of a mapped step: the items it lacks, from the start. $1 run, $2 step, $3 limit, $4 now, $5 places, $6 more reasons to hold them.
 update task_runs set
-    state = 'ready', held = case when n.place > $3 then 2 else 0 end, tries = 0, losses = 0,
+    state = 'ready', held = case when n.place > $3 then 2 when n.place > $5 then 4 else 0 end | $6, tries = 0, losses = 0,
     token = null, worker_id = null, child_run = null, error = null, started_at = null,
     finished_at = null, due_at = $4
 from (

@@ -1,0 +1,157 @@
+//! A locked database, a full disk, a file that is something else.
+
+use super::super::open;
+use super::*;
+
+/// A store whose writer works under these pragmas.
+async fn under(path: &Path, pragmas: &str) -> House {
+    let (mut conn, readers) = open::connect(path, Durability::Normal).await.unwrap();
+    execute(&mut conn, pragmas).await;
+    let clock = Clock::manual(Timestamp(1_700_000_000_000));
+    let store = Store::over(conn, readers, clock.clone());
+    House::over(store, path, clock, &[("default", 1)]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_database_is_waited_for_and_then_named_in_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let mut house = under(&path, "pragma busy_timeout = 400").await;
+    let mut other = stranger(&path).await;
+
+    execute(&mut other, "begin immediate").await;
+    let refused = house
+        .try_submit(ONE, RunOptions::default())
+        .await
+        .unwrap_err();
+    assert!(
+        refused.is_passing() && refused.to_string().contains("locked by another process"),
+        "{refused}"
+    );
+    let (waits, ()) = tokio::join!(house.try_submit(ONE, RunOptions::default()), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        execute(&mut other, "rollback").await;
+    });
+    let run = waits.unwrap().0;
+    assert_eq!(
+        house.store.counts().await.unwrap(),
+        [(RunState::Pending, 1)],
+        "what was refused was not done"
+    );
+    house.serve();
+    house.work_off(&[run]).await;
+    house.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_keeps_nobody_from_reading() {
+    let house = House::new().await;
+    let run = house.submit(ONE).await;
+    let mut other = stranger(&house.path).await;
+    execute(&mut other, "begin immediate").await;
+    let read = tokio::time::timeout(Duration::from_secs(2), house.store.run(run)).await;
+    assert_eq!(read.expect("no wait").unwrap().state, RunState::Pending);
+    execute(&mut other, "rollback").await;
+    house.finish().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_in_a_sentence_and_takes_nothing_that_was_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    // The database's own notion of full: the same error as the disk's, without a disk to fill.
+    let mut house = under(&path, "create table ballast (x); insert into ballast values (zeroblob(500000)); pragma max_page_count = 200").await;
+    let mut accepted = Vec::new();
+    let refusal = loop {
+        match house
+            .try_submit(
+                CHAIN,
+                RunOptions {
+                    tags: vec!["x".repeat(2_000)],
+                    ..RunOptions::default()
+                },
+            )
+            .await
+        {
+            Ok((run, _)) => accepted.push(run),
+            Err(error) => break error,
+        }
+        assert!(accepted.len() < 5_000, "it never gets full");
+    };
+    assert!(
+        refusal.is_passing()
+            && refusal.to_string().contains("full")
+            && refusal.to_string().contains("free some space"),
+        "{refusal}"
+    );
+    assert_eq!(
+        house.store.counts().await.unwrap(),
+        [(RunState::Pending, u64::try_from(accepted.len()).unwrap())]
+    );
+    execute(&mut stranger(&path).await, "drop table ballast").await;
+    accepted.push(house.submit(CHAIN).await);
+    house.serve();
+    house.work_off(&accepted).await;
+    house.finish().await;
+}
+
+async fn refusal(path: &Path) -> String {
+    Store::open(path, Durability::Normal, Clock::system())
+        .await
+        .err()
+        .expect("it cannot be served")
+        .to_string()
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_program_is_left_alone() {
+    let house = House::new().await;
+    let mut other = stranger(&house.path).await;
+    execute(&mut other, "insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (9999, 'future', 1, x'00', 1)").await;
+    let said = refusal(&house.path).await;
+    for part in [
+        house.path.to_str().unwrap(),
+        "9999",
+        "newer",
+        "another data directory",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    house.finish().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_something_else_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let content = "this is a shopping list ".repeat(500);
+    std::fs::write(&path, &content).unwrap();
+    let said = refusal(&path).await;
+    assert!(
+        said.contains(path.to_str().unwrap())
+            && said.contains("not a database")
+            && said.contains("another data directory"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_written_is_named_with_the_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    // `/proc` takes no files from anybody, root included.
+    for path in [
+        file.join("data/test.db"),
+        PathBuf::from("/proc/aquatint/test.db"),
+        PathBuf::from("/proc/test.db"),
+    ] {
+        let said = refusal(&path).await;
+        assert!(said.contains(path.to_str().unwrap()), "{said}");
+        assert!(
+            said.contains("another data directory") || said.contains("may be written"),
+            "{said}"
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! Accepting runs.
+
+use std::collections::HashMap;
+
+use super::commit::Commit;
+use super::op::Answer;
+use super::{StoreError, rows, sql};
+use crate::id::RunId;
+use crate::run::NewRun;
+use crate::time::Timestamp;
+use crate::transition::start;
+
+impl Commit<'_> {
+    /// Accepts runs. An idempotency key that is known answers with its first run.
+    pub(super) async fn submit(
+        &mut self,
+        new: &[&NewRun],
+    ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
+        let mut known = self.known_keys(new).await?;
+        let mut answers = Vec::with_capacity(new.len());
+        let mut worksets = Vec::with_capacity(new.len());
+        let mut fresh: Vec<(&NewRun, bool)> = Vec::with_capacity(new.len());
+        for &run in new {
+            if let Some(key) = &run.options.idempotency_key {
+                let digest = rows::digest(run);
+                if let Some((first, first_digest)) = known.get(key) {
+                    answers.push(if *first_digest == digest {
+                        Ok(Answer::Submitted {
+                            run: *first,
+                            is_new: false,
+                        })
+                    } else {
+                        Err(StoreError::KeyReused {
+                            key: key.clone(),
+                            run: first.to_string(),
+                        })
+                    });
+                    continue;
+                }
+                known.insert(key.clone(), (run.id, digest));
+            }
+            let queued = self.must_wait(run, &fresh).await?;
+            self.plans.insert(&run.plan);
+            worksets.push(start(run, queued, self.now));
+            fresh.push((run, queued));
+            answers.push(Ok(Answer::Submitted {
+                run: run.id,
+                is_new: true,
+            }));
+        }
+        let mut versions: HashMap<&str, (&str, &str, &str, Timestamp)> = HashMap::new();
+        for (run, _) in &fresh {
+            let (version, name) = (run.plan.version.as_str(), run.plan.name.as_str());
+            versions
+                .entry(version)
+                .or_insert((version, name, &*run.spec, self.now));
+        }
+        let versions: Vec<_> = versions.into_values().collect();
+        self.push_rows(sql::INSERT_VERSIONS, &versions);
+        let inserted: Vec<_> = fresh
+            .iter()
+            .zip(&worksets)
+            .map(|((run, queued), work)| rows::InsertedRun::new(&work.run, run, *queued, self.now))
+            .collect();
+        self.push_rows(sql::INSERT_RUNS, &inserted);
+        for work in &mut worksets {
+            work.run_changed = false;
+        }
+        self.save(&worksets);
+        Box::pin(self.perform(&mut worksets)).await?;
+        Ok(answers)
+    }
+
+    /// Whether a run's concurrency limit is reached, those accepted just before it included.
+    async fn must_wait(
+        &mut self,
+        run: &NewRun,
+        fresh: &[(&NewRun, bool)],
+    ) -> Result<bool, StoreError> {
+        let (Some(key), Some((_, limit))) = (&run.options.concurrency_key, &run.plan.concurrency)
+        else {
+            return Ok(false);
+        };
+        let is_rival = |other: &NewRun| {
+            other.plan.name == run.plan.name && other.options.concurrency_key.as_ref() == Some(key)
+        };
+        let ahead = fresh
+            .iter()
+            .filter(|(other, queued)| !queued && is_rival(other));
+        let ahead = i64::try_from(ahead.count()).unwrap_or(i64::MAX);
+        let active = self.active_runs(run.plan.name.as_str(), key).await?;
+        Ok(active.saturating_add(ahead) >= i64::from(*limit))
+    }
+
+    async fn known_keys(
+        &mut self,
+        new: &[&NewRun],
+    ) -> Result<HashMap<String, (RunId, String)>, StoreError> {
+        let keys: Vec<&str> = new
+            .iter()
+            .filter_map(|n| n.options.idempotency_key.as_deref())
+            .collect();
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let found = self
+            .ask(sql::KNOWN_KEYS, [rows::json(&keys).into()])
+            .await?;
+        let known: Vec<(String, RunId, String)> =
+            rows::parse(found.first().map_or("[]", String::as_str), "runs")?;
+        Ok(known
+            .into_iter()
+            .map(|(key, run, digest)| (key, (run, digest)))
+            .collect())
+    }
+
+    /// Runs of a concurrency key that are under way.
+    pub(super) async fn active_runs(
+        &mut self,
+        workflow: &str,
+        key: &str,
+    ) -> Result<i64, StoreError> {
+        let found = self
+            .ask(sql::ACTIVE_RUNS, [workflow.into(), key.into()])
+            .await?;
+        Ok(found.first().and_then(|n| n.parse().ok()).unwrap_or(0))
+    }
+}
