@@ -139,7 +139,7 @@ async fn migrate(conn: &mut SqliteConnection, file: &Path) -> Result<(), StoreEr
     })
 }
 
-/// A lock over processes, held until it is dropped: sqlx has none for SQLite, and
+/// A lock over processes, held until it is dropped: sqlx has none for `SQLite`, and
 /// a migration is more than one transaction.
 async fn turn(database: &Path) -> std::io::Result<std::fs::File> {
     let path = database.with_extension("migrating");
