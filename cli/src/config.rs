@@ -99,7 +99,9 @@ impl Settings {
             ))
         })?;
         Ok(Self {
-            data_dir: keys.data_dir,
+            // Absolute, so that the paths we print are good from everywhere.
+            data_dir: std::path::absolute(&keys.data_dir)
+                .map_err(|error| Exit::file("find", &keys.data_dir, &error))?,
             queues,
             definitions: keys.definitions,
             durability: keys.durability,

@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 use crate::exit::{Exit, Result};
 use crate::output;
 
+/// Makes a folder, where it is missing.
+pub(crate) fn make(folder: &Path) -> Result {
+    std::fs::create_dir_all(folder).map_err(|error| Exit::file("make the folder", folder, &error))
+}
+
 /// Copies a stored file into a folder under its name; never over another file:
 /// one of other content makes it `name-2`, one of the same content is kept.
 pub(crate) fn copy_into(folder: &Path, name: &str, stored: &Path) -> Result<PathBuf> {
-    std::fs::create_dir_all(folder)
-        .map_err(|error| Exit::file("make the folder", folder, &error))?;
+    make(folder)?;
     let name = safe(name);
     let (stem, extension) = match name.rsplit_once('.') {
         Some((stem, extension)) if !stem.is_empty() => (stem, format!(".{extension}")),

@@ -34,6 +34,8 @@ pub(crate) struct Live {
     steps: HashMap<String, Step>,
     /// Mapped steps: they begin with a count of their items, and end with the last of them.
     mapped: HashMap<String, FailMode>,
+    /// Step names by their place in the plan.
+    names: Vec<String>,
     /// While catching up with what happened before we came.
     silent: bool,
 }
@@ -81,16 +83,17 @@ impl Live {
             seq: 0,
             steps: HashMap::new(),
             mapped,
+            names: plan.steps.iter().map(|s| s.name.to_string()).collect(),
             silent: false,
         }
     }
 
-    /// Takes in what has happened so far without telling it again; says how many steps have ended.
-    pub(crate) async fn skip(&mut self, engine: &Engine, run: RunId) -> Result<usize> {
+    /// Takes in what has happened so far without telling it again.
+    pub(crate) async fn skip(&mut self, engine: &Engine, run: RunId) -> Result {
         self.silent = true;
-        let ended = self.catch_up(engine, run).await;
+        let done = self.catch_up(engine, run).await;
         self.silent = false;
-        ended
+        done
     }
 
     /// Tells what happens, for as long as it is polled.
@@ -106,17 +109,16 @@ impl Live {
                 std::future::poll_fn(|cx| Poll::Ready(changed.as_mut().poll(cx).is_ready())).await;
             self.catch_up(engine, run).await?;
             for (step, item, progress) in engine.progress(run).await? {
-                let plan = engine.plan(run).await?;
-                if item < 0
-                    && let Some(step) = plan.step(step)
-                {
-                    let text = format!(
-                        "{:.0} % {}",
-                        progress.fraction * 100.0,
-                        output::clean(&progress.message)
-                    );
-                    self.working(step.name.as_str(), Some(progress.fraction), text.trim_end());
-                }
+                // Items are counted, not followed one by one.
+                let name = usize::try_from(step)
+                    .ok()
+                    .and_then(|at| self.names.get(at).cloned());
+                let Some(name) = name.filter(|_| item < 0) else {
+                    continue;
+                };
+                let message = output::clean(&progress.message);
+                let text = format!("{:.0} % {message}", progress.fraction * 100.0);
+                self.working(&name, Some(progress.fraction), text.trim_end());
             }
             if !early {
                 changed.await;
@@ -142,22 +144,20 @@ impl Live {
         }
     }
 
-    async fn catch_up(&mut self, engine: &Engine, run: RunId) -> Result<usize> {
-        let mut ended = 0;
+    async fn catch_up(&mut self, engine: &Engine, run: RunId) -> Result {
         loop {
             let events = engine.events(run, self.seq).await?;
             if events.is_empty() {
-                return Ok(ended);
+                return Ok(());
             }
             for event in events {
                 self.seq = event.seq;
-                ended += usize::from(self.event(event));
+                self.event(event);
             }
         }
     }
 
-    /// Takes one event in; true when a step has ended with it.
-    fn event(&mut self, event: Event) -> bool {
+    fn event(&mut self, event: Event) {
         let at = event.at;
         match event.kind {
             EventKind::TaskStarted {
@@ -185,7 +185,7 @@ impl Live {
                     &format!("started with {}", output::count(items, "item")),
                 );
                 if items == 0 {
-                    return self.perhaps_all(step.as_str(), at);
+                    self.perhaps_all(step.as_str(), at);
                 }
             }
             EventKind::ChildStarted {
@@ -203,7 +203,6 @@ impl Live {
             } => {
                 let how = self.took(step.as_str(), at, cached);
                 self.ended(step.as_str(), GREEN, &how);
-                return step.as_str() != "outputs";
             }
             EventKind::TaskFailed {
                 step,
@@ -217,11 +216,9 @@ impl Live {
                     RED,
                     &format!("failed: {} ({class})", output::clean(&message)),
                 );
-                return true;
             }
             EventKind::TaskSkipped { step, item: None } => {
                 self.ended(step.as_str(), DIM, "skipped");
-                return true;
             }
             EventKind::TaskRetrying {
                 step,
@@ -251,7 +248,7 @@ impl Live {
                 item: Some(_),
             } => {
                 self.item_ended(step.as_str(), false);
-                return self.perhaps_all(step.as_str(), at);
+                self.perhaps_all(step.as_str(), at);
             }
             EventKind::TaskFailed {
                 step,
@@ -265,20 +262,21 @@ impl Live {
                     let text = format!("item {item} failed: {} ({class})", output::clean(&message));
                     self.line(step.as_str(), YELLOW, &text);
                 }
-                return self.perhaps_all(step.as_str(), at);
+                self.perhaps_all(step.as_str(), at);
             }
             EventKind::RunPaused => self.tell("the run is paused; `aquatint resume` lets it go on"),
             EventKind::RunResumed => self.tell("the run goes on"),
             EventKind::RunRetried { steps, .. } => {
                 for step in steps {
-                    self.steps.remove(step.as_str());
+                    // Of a mapped step, only the failed items begin again.
+                    let step = self.steps.entry(step.to_string()).or_default();
+                    step.done -= std::mem::take(&mut step.failed).min(step.done);
                 }
             }
             // The run's own beginning and end are told by the command; single
             // starts and retries of items would drown the rest.
             _ => {}
         }
-        false
     }
 
     fn took(&mut self, step: &str, at: Timestamp, cached: bool) -> String {
@@ -322,7 +320,7 @@ impl Live {
 
     /// The store tells of each item's end, and not again of the step's: it ends with the
     /// last item, or the first that fails where the definition says so.
-    fn perhaps_all(&mut self, name: &str, at: Timestamp) -> bool {
+    fn perhaps_all(&mut self, name: &str, at: Timestamp) {
         let step = self.steps.entry(name.to_owned()).or_default();
         let is_last = step.items.is_some_and(|items| step.done >= items);
         let gives_up = step.failed > 0 && self.mapped.get(name) == Some(&FailMode::Fast);
@@ -332,7 +330,6 @@ impl Live {
             let how = self.took(name, at, false);
             self.ended(name, GREEN, &how);
         }
-        is_last || gives_up
     }
 
     fn started(&mut self, step: &str, text: &str) {

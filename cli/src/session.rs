@@ -49,13 +49,13 @@ pub(crate) async fn follow(
                             signals.set_farewell(format!("left at once; the run is cancelled, `aquatint retry {run}` begins again where it stopped"));
                         }
                     }
-                    Signal::Terminate => break engine.run(run).await,
+                    Signal::Terminate => break engine.run(run).await.map_err(Exit::from),
                 }
             }
-            view = &mut ended => break view,
+            view = &mut ended => break view.map_err(Exit::from),
             never = live.follow(engine, run) => match never {
                 Ok(never) => match never {},
-                Err(error) => return Err(error),
+                Err(error) => break Err(error),
             },
         }
     };

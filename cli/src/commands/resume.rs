@@ -13,7 +13,7 @@ use crate::context::{self, Context};
 use crate::exit::{Exit, Result};
 use crate::live::Live;
 use crate::signals::Signals;
-use crate::{output, report, session};
+use crate::{files, output, report, session};
 
 /// What `aquatint resume` takes.
 #[derive(Debug, Args)]
@@ -40,6 +40,7 @@ pub(crate) struct Retry {
 
 /// Goes on with a run that has not ended, paused or left behind.
 pub(crate) async fn resume(context: &Context, args: Resume) -> Result {
+    args.output.as_deref().map_or(Ok(()), files::make)?;
     let engine = context.open(context.library()?).await?;
     let run = engine.find(&args.run.run).await?;
     let view = engine.run(run).await?;
@@ -65,6 +66,7 @@ pub(crate) async fn resume(context: &Context, args: Resume) -> Result {
 
 /// Tries the failed steps of a run again.
 pub(crate) async fn retry(context: &Context, args: Retry) -> Result {
+    args.resume.output.as_deref().map_or(Ok(()), files::make)?;
     let engine = context.open(context.library()?).await?;
     let run = engine.find(&args.resume.run.run).await?;
     let view = engine.run(run).await?;
@@ -120,20 +122,17 @@ async fn follow(
     let signals = Signals::watch()?;
     let plan = engine.plan(id).await?;
     let mut live = Live::new(&plan, context.quiet);
-    let ended = live.skip(engine, id).await?;
+    live.skip(engine, id).await?;
     if let Some(action) = first {
         engine.act(id, action).await?;
     }
-    let steps = plan
-        .steps
-        .iter()
-        .filter(|s| s.action != aquatint_engine::workflow::Action::Outputs)
-        .count();
     if !run.state.is_terminal() || first.is_some() {
+        let tasks = engine.tasks(id, false).await?;
+        let ended = tasks.iter().filter(|task| task.state.is_terminal()).count();
+        let steps = output::count(tasks.len() as u64, "step");
         context.say(&format!(
-            "{}, run {id}: {ended} of {} done before",
-            run.workflow,
-            output::count(steps as u64, "step")
+            "{}, run {id}: {ended} of {steps} done before",
+            run.workflow
         ));
     }
     let mut config = context.worker(context::queues_of(engine.library(), &plan)?);

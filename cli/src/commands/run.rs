@@ -13,7 +13,7 @@ use crate::context::{self, Context};
 use crate::exit::Result;
 use crate::live::Live;
 use crate::signals::Signals;
-use crate::{inputs, output, report, session};
+use crate::{files, inputs, output, report, session};
 
 /// What `aquatint run` takes.
 #[derive(Debug, Args)]
@@ -86,6 +86,8 @@ pub(crate) async fn run(context: &Context, args: Run) -> Result {
     let queues: Vec<QueueName> = context::queues_of(&library, &definition.plan)?
         .into_iter()
         .collect();
+    // Now rather than after an hour's work.
+    args.output.as_deref().map_or(Ok(()), files::make)?;
     let mut submission = Submission::new(name, inputs);
     submission.idempotency_key = args.idempotency_key;
     submission.priority = args.priority;

@@ -32,9 +32,7 @@ impl Bars {
         let (width, multi) = (self.width, &self.multi);
         let bar = self.running.entry(step.to_owned()).or_insert_with(|| {
             let bar = multi.add(ProgressBar::new(FULL));
-            bar.set_style(style(
-                "{spinner:.cyan} {prefix}  {elapsed:>4.dim}  {wide_msg}",
-            ));
+            bar.set_style(style(false));
             bar.set_prefix(format!("{step:<width$}"));
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
@@ -46,10 +44,7 @@ impl Bars {
                 reason = "between 0 and 1000"
             )]
             let position = (share.clamp(0.0, 1.0) * 1_000.0) as u64;
-            bar.set_style(
-                style("{spinner:.cyan} {prefix}  {elapsed:>4.dim}  {bar:24.cyan/dim}  {wide_msg}")
-                    .progress_chars("━╸─"),
-            );
+            bar.set_style(style(true));
             bar.set_position(position);
         }
         bar.set_message(text.to_owned());
@@ -88,6 +83,16 @@ impl Bars {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the templates above are well formed")
+/// With a bar once there is something to measure. indicatif's own sense of colour
+/// does not know our `--color`, so both templates come in both kinds.
+fn style(measured: bool) -> ProgressStyle {
+    let template = match (measured, output::stderr_has_color()) {
+        (false, true) => "{spinner:.cyan} {prefix}  {elapsed:>4.dim}  {wide_msg}",
+        (false, false) => "{spinner} {prefix}  {elapsed:>4}  {wide_msg}",
+        (true, true) => "{spinner:.cyan} {prefix}  {elapsed:>4.dim}  {bar:24.cyan/dim}  {wide_msg}",
+        (true, false) => "{spinner} {prefix}  {elapsed:>4}  {bar:24}  {wide_msg}",
+    };
+    ProgressStyle::with_template(template)
+        .expect("the templates above are well formed")
+        .progress_chars("━╸─")
 }

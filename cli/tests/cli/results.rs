@@ -70,6 +70,81 @@ fn a_failed_run_says_why_exits_with_5_and_can_be_retried() {
     home.check();
 }
 
+const MANY: &str = r#"
+name: many
+steps:
+  each:
+    workflow: trial
+    foreach: ${{ ["good", "bad", "good"] }}
+    fail: tolerate
+    with: { word: "${{ item }}" }
+outputs: { results: "${{ steps.each.map(r, r.status) }}" }
+"#;
+const TRIAL: &str = r#"
+name: trial
+inputs: { word: string }
+steps:
+  pass: { task: core.echo, with: { value: 1 } }
+  fall:
+    task: core.fail
+    when: inputs.word == "bad"
+    with: { message: it was bad, remedy: fail }
+"#;
+
+#[test]
+fn a_mapped_step_is_counted_and_its_runs_stay_out_of_the_way() {
+    let home = Home::new();
+    home.write("mine/many.yaml", MANY);
+    home.write("mine/trial.yaml", TRIAL);
+    let mine = ["--definitions", "mine"];
+    let done = home.run(&[&["run", "many"], &mine[..]].concat());
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(
+        done.stdout,
+        "results: [\"succeeded\",\"failed\",\"succeeded\"]\n"
+    );
+    assert!(
+        done.stderr.starts_with("each  started with 3 items\n"),
+        "{}",
+        done.stderr
+    );
+    assert!(
+        done.stderr.contains("each  item 1 failed: "),
+        "{}",
+        done.stderr
+    );
+    assert!(
+        done.stderr.contains("(3 items, 1 failed)"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(home.json(&["runs", "--json"]).as_array().unwrap().len(), 1);
+    assert_eq!(
+        home.json(&["runs", "--json", "--all"])
+            .as_array()
+            .unwrap()
+            .len(),
+        4
+    );
+    let newest = home.json(&["show", "@latest", "--json"]);
+    assert_eq!(newest["run"]["workflow"], "many");
+    home.check();
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_is_refused_before_the_work() {
+    let home = Home::new();
+    let done = home.run(&["run", "echo.yaml", "-o", "echo.yaml"]);
+    assert_eq!((done.code, done.stdout.as_str()), (Some(1), ""));
+    assert!(
+        done.stderr
+            .starts_with("error: cannot make the folder echo.yaml: "),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(home.json(&["runs", "--json"]), json!([]));
+}
+
 #[test]
 fn a_failed_run_is_a_json_document_too() {
     let home = Home::new();

@@ -79,3 +79,16 @@ fn a_run_cancelled_from_elsewhere_exits_with_3() {
     assert_eq!(done.code, Some(3), "{}", done.stderr);
     home.check();
 }
+
+#[test]
+fn processes_that_start_together_make_one_database() {
+    for _ in 0..5 {
+        let home = Home::new();
+        let runs: Vec<_> = (0..6).map(|_| home.spawn(&["run", "echo.yaml"])).collect();
+        for run in runs {
+            let done = run.done();
+            assert_eq!(done.code, Some(0), "{}", done.stderr);
+        }
+        assert_eq!(home.json(&["runs", "--json"]).as_array().unwrap().len(), 6);
+    }
+}
