@@ -18,7 +18,7 @@ use crate::store::{
     SweepCounts, TaskView,
 };
 use crate::task::Progress;
-use crate::worker::{Shared, Worker, concurrency_key, sweep};
+use crate::worker::{Handlers, Shared, Worker, concurrency_key, sweep};
 use crate::workflow::plan::{Plan, StepIndex};
 
 /// How often to look at a run that another process may be working on.
@@ -28,33 +28,6 @@ const FOREIGN_POLL: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
-    /// Kept so that it ends with the last engine.
-    _handlers: Arc<HandlerRuntime>,
-}
-
-/// Threads for the tasks' own code, apart from ours.
-#[derive(Debug)]
-struct HandlerRuntime(Option<tokio::runtime::Runtime>);
-
-impl HandlerRuntime {
-    fn start() -> std::io::Result<Self> {
-        let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
-            .thread_name("aquatint-task")
-            .enable_all()
-            .build()
-            .map(|runtime| Self(Some(runtime)))
-    }
-}
-
-impl Drop for HandlerRuntime {
-    fn drop(&mut self) {
-        // A handler that never yields must not keep the process from ending.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
 
 /// What to run, and how.
@@ -131,19 +104,17 @@ impl Engine {
             config.clock.clone(),
         )
         .await?;
-        let handlers = HandlerRuntime::start().map_err(|e| folder("", &e))?;
-        let handle = handlers.0.as_ref().expect("just started").handle().clone();
+        let handlers = Handlers::start().map_err(|e| folder("", &e))?;
         let shared = Shared {
             store,
             library: Arc::new(library),
             artifacts,
             config,
-            handlers: handle,
+            handlers,
             scopes: Default::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
-            _handlers: Arc::new(handlers),
         })
     }
 

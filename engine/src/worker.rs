@@ -12,9 +12,11 @@
 //! - shutting down settles or releases every attempt; what is left is a crash, and leases cover that.
 
 mod attempt;
+mod handlers;
 mod scope;
 
 pub(crate) use attempt::concurrency_key;
+pub(crate) use handlers::Handlers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) artifacts: ArtifactStore,
     pub(crate) config: EngineConfig,
     /// Handlers run apart from the engine's own loops: one that blocks a thread blocks no heartbeat.
-    pub(crate) handlers: tokio::runtime::Handle,
+    pub(crate) handlers: Handlers,
     pub(crate) scopes: scope::Cache,
 }
 
@@ -184,6 +186,7 @@ impl Worker {
     /// without counting against it.
     pub async fn stop(mut self) {
         self.demand.close();
+        self.last_claims().await;
         let held = &self.demand.held;
         if tokio::time::timeout(self.shutdown_grace, held.empty())
             .await
@@ -206,6 +209,26 @@ impl Worker {
             task.abort();
         }
         drop(self.lease_file.take());
+    }
+}
+
+impl Worker {
+    /// Resolves when no claim is on its way any more: the writer answers in order,
+    /// so that what it claims before it learns of the stop is entered by then.
+    async fn last_claims(&self) {
+        let barrier = Op::Heartbeat {
+            worker: self.demand.worker(),
+            lease_until: self
+                .shared
+                .config
+                .clock
+                .now()
+                .after(self.shared.config.lease),
+            holds: Vec::new(),
+        };
+        let answered = self.shared.store.write(barrier);
+        // A store that hangs claims nothing either.
+        let _ = tokio::time::timeout(self.shared.config.stop_grace, answered).await;
     }
 }
 
@@ -233,6 +256,8 @@ async fn heartbeats(
 ) {
     let lease = shared.config.lease;
     let mut last_renewed = Instant::now();
+    // Whether the work claimed under the present name was dropped, though the store may not know.
+    let mut has_given_up = false;
     loop {
         tokio::select! {
             () = stopping.cancelled() => return,
@@ -255,7 +280,7 @@ async fn heartbeats(
             Ok(Ok(Answer::Beat {
                 is_live: true,
                 lost,
-            })) => {
+            })) if !has_given_up => {
                 last_renewed = asked;
                 let lost: Vec<_> = holds
                     .into_iter()
@@ -267,9 +292,12 @@ async fn heartbeats(
                 tracing::warn!(worker.id = %demand.worker(), "this worker was given up for lost; its work is dropped, and it starts anew");
                 demand.held.disown_all();
                 let id = WorkerId::new(shared.config.clock.now());
-                if register(&shared, id, &queues).await.is_ok() {
+                // A late renewal may have revived the old name; nobody would miss its tasks then.
+                let signed_off = shared.store.write(Op::Retire(demand.worker())).await;
+                if signed_off.is_ok() && register(&shared, id, &queues).await.is_ok() {
                     demand.rename(id);
                     last_renewed = Instant::now();
+                    has_given_up = false;
                 }
             }
             Ok(Err(StoreError::Closed)) => return,
@@ -280,6 +308,7 @@ async fn heartbeats(
             tracing::error!(
                 "the lease could not be renewed in time: stopping this worker's own work, since others may begin it now"
             );
+            has_given_up = true;
             demand.held.disown_all();
         }
     }

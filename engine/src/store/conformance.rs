@@ -242,6 +242,7 @@ impl House {
         }
     }
 
+    /// As workers do: a look first, then one request.
     async fn sweep(&self) -> super::SweepCounts {
         // A look, then the report of what was found, as workers do it.
         let now = self.clock.now();

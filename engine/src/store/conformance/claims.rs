@@ -106,36 +106,51 @@ async fn a_worker_gets_only_what_its_queues_hold() {
 }
 
 #[tokio::test]
-async fn a_claim_counts_the_attempt_and_its_run_begins_when_it_is_announced() {
-    let mut house = House::new().await;
-    let run = house.submit(ONE).await;
-    assert_eq!(house.state(run).await, RunState::Pending);
-    house.serve();
-    let granted = house.next().await;
-    assert_eq!((granted.claim.key, granted.claim.attempt), (key(run), 1));
-    assert_eq!(house.state(run).await, RunState::Pending);
-    // Said twice, it is told once.
-    for _ in 0..2 {
-        let announcement = Op::Announce(key(run), granted.claim.token);
-        house.store.write(announcement).await.unwrap();
+async fn a_claim_counts_the_attempt_and_is_told_once_whether_announced_or_settled_first() {
+    for is_announced in [true, false] {
+        let mut house = House::new().await;
+        let run = house.submit(ONE).await;
+        assert_eq!(house.state(run).await, RunState::Pending);
+        house.serve();
+        let granted = house.next().await;
+        assert_eq!((granted.claim.key, granted.claim.attempt), (key(run), 1));
+        if is_announced {
+            let (key, token) = (granted.claim.key, granted.claim.token);
+            house
+                .store
+                .write(Op::Announce(key, token + 1))
+                .await
+                .unwrap();
+            assert_eq!(
+                house.state(run).await,
+                RunState::Pending,
+                "not with that token"
+            );
+            for _ in 0..2 {
+                house.store.write(Op::Announce(key, token)).await.unwrap();
+                assert_eq!(house.state(run).await, RunState::Running);
+            }
+        }
+        house.settle(granted, succeeded()).await.unwrap();
+        let events = house.store.events_after(run, 0).await.unwrap();
+        let told: Vec<_> = events
+            .iter()
+            .map(|e| {
+                (
+                    e.seq,
+                    serde_json::to_value(&e.kind).unwrap()["kind"].clone(),
+                )
+            })
+            .collect();
+        let kinds = [
+            "run_submitted",
+            "task_started",
+            "task_succeeded",
+            "run_succeeded",
+        ];
+        assert_eq!(told, (1..).zip(kinds.map(|k| json!(k))).collect::<Vec<_>>());
+        house.finish().await;
     }
-    assert_eq!(house.state(run).await, RunState::Running);
-    let events = house.store.events_after(run, 0).await.unwrap();
-    let told: Vec<_> = events
-        .iter()
-        .map(|e| {
-            (
-                e.seq,
-                serde_json::to_value(&e.kind).unwrap()["kind"].clone(),
-            )
-        })
-        .collect();
-    assert_eq!(
-        told,
-        [(1, json!("run_submitted")), (2, json!("task_started"))]
-    );
-    house.settle(granted, succeeded()).await.unwrap();
-    house.finish().await;
 }
 
 #[tokio::test]

@@ -91,9 +91,8 @@ async fn one_poisonous_result_fails_alone() {
             other => panic!("{n}: {other:?}"),
         }
     }
-    assert_eq!(
-        house.state(claims[17].key.run).await,
-        RunState::Pending,
+    assert!(
+        !house.state(claims[17].key.run).await.is_terminal(),
         "nothing of it was kept"
     );
     // The attempt can still be reported in other words.

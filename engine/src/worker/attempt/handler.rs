@@ -9,6 +9,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::super::handlers::Pool;
 use super::super::{Shared, scope};
 use super::{Outcome, Product, bounded, store_trouble};
 use crate::id::TaskName;
@@ -28,6 +29,9 @@ const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
 
 /// Log lines of one attempt at most; what follows is dropped, with a note.
 const MAX_LOG_LINES: i64 = 10_000;
+
+/// How long a handler that is dropped may take to let its thread go.
+const DROP_PATIENCE: Duration = Duration::from_millis(100);
 
 type Handle = JoinHandle<Result<Value, TaskError>>;
 
@@ -78,9 +82,8 @@ pub(super) async fn run(
         logs: Vec::new(),
         progress: None,
     };
-    let handle = shared.handlers.spawn(attempt);
     let end = drive(
-        handle,
+        shared.handlers.spawn(attempt),
         step,
         halt,
         &stop,
@@ -133,6 +136,19 @@ pub(super) async fn run(
     (!halt.is_disowned()).then_some(product)
 }
 
+impl Shared {
+    /// Drops a handler. Its slot stays taken until it is clear whether its thread is free.
+    async fn end(&self, mut handle: Handle, pool: Pool) {
+        handle.abort();
+        if tokio::time::timeout(DROP_PATIENCE, &mut handle)
+            .await
+            .is_err()
+        {
+            self.handlers.give_up(pool);
+        }
+    }
+}
+
 /// How a handler came to its end.
 enum End {
     Returned(Result<Value, TaskError>),
@@ -144,7 +160,7 @@ enum End {
 
 /// Waits for the handler, or ends it.
 async fn drive(
-    mut handle: Handle,
+    (mut handle, pool): (Handle, Pool),
     step: &PlanStep,
     halt: &Halt,
     stop: &CancellationToken,
@@ -159,6 +175,8 @@ async fn drive(
     tokio::pin!(hard_limit, soft_limit, announcement);
     let mut announced = false;
     let mut store_at: Option<Instant> = None;
+    // The first word is stored at once, the others now and then.
+    let mut next_store = began;
     loop {
         tokio::select! {
             biased;
@@ -168,7 +186,7 @@ async fn drive(
                 stop.cancel();
                 // A moment for those who listen, to clean up; the verdict stands.
                 if tokio::time::timeout(grace.min(Duration::from_millis(500)), &mut handle).await.is_err() {
-                    handle.abort();
+                    journal.shared.end(handle, pool).await;
                 }
                 return End::TimedOut;
             }
@@ -179,11 +197,12 @@ async fn drive(
             () = &mut soft_limit, if !soft.is_cancelled() => soft.cancel(),
             Some(report) = journal.inbox.recv() => {
                 journal.take(report);
-                store_at.get_or_insert(Instant::now() + if journal.lines == 0 { Duration::ZERO } else { REPORT_EVERY });
+                store_at.get_or_insert(next_store);
             }
             () = tokio::time::sleep_until(store_at.unwrap_or(began)), if store_at.is_some() => {
                 journal.store();
                 store_at = None;
+                next_store = Instant::now() + REPORT_EVERY;
             }
         }
     }
@@ -195,7 +214,7 @@ async fn drive(
             end => end,
         },
         Err(_) => {
-            handle.abort();
+            journal.shared.end(handle, pool).await;
             End::Stopped
         }
     }
