@@ -247,13 +247,13 @@ pub(crate) struct Workload {
 }
 
 macro_rules! workload {
-    ($name:literal, $unit:ident, $floor:expr, $goal:expr, |$rig:ident| $body:expr) => {
+    ($name:literal, $unit:ident, $floor:expr, $goal:expr, |$rig:ident| $body:block) => {
         Workload {
             name: $name,
             unit: Unit::$unit,
             floor: $floor,
             goal: $goal,
-            run: |$rig| Box::pin(async move { $body }),
+            run: |$rig| Box::pin(async move $body),
         }
     };
 }

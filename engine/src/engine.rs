@@ -256,7 +256,8 @@ impl Engine {
         Ok(self.shared.store.counts().await?)
     }
 
-    /// The run a person means: an id, the beginning of one, or `@latest`.
+    /// The run a person means: an id, the beginning of one, or `@latest`, the newest
+    /// that is no step of another.
     ///
     /// # Errors
     /// When no run, or more than one, is meant.
@@ -358,7 +359,7 @@ impl Engine {
     /// # Errors
     /// A store error.
     pub async fn sweep(&self) -> Result<SweepCounts, EngineError> {
-        Ok(sweep(&self.shared.store, &self.shared.config).await?)
+        Ok(sweep(&self.shared.store, &self.shared.config, None).await?)
     }
 
     /// Deletes expired runs, files nobody refers to that are older than

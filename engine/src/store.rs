@@ -47,7 +47,7 @@ pub use op::{RunAction, SweepCounts};
 pub use open::Durability;
 pub use views::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
 
-pub(crate) use claim::{Claim, Demand, Granted, Halt, Held, Lane};
+pub(crate) use claim::{Claim, Demand, Granted, Halt, Holdings, Lane};
 pub(crate) use op::{Answer, AttemptReport, Op, Overdue, WorkerRow};
 
 use plans::Plans;

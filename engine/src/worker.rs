@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Invariants:
-//! - an attempt is entered in [`Held`](crate::store) before anybody can be told of it, so a cancel never misses it;
+//! - an attempt is entered in [`Holdings`](crate::store) before anybody can be told of it, so a cancel never misses it;
 //! - a worker that cannot renew its lease stops its own work before others may begin it again;
 //! - shutting down settles or releases every attempt; what is left is a crash, and leases cover that.
 
@@ -166,7 +166,11 @@ impl Worker {
             queues,
             stopping.clone(),
         )));
-        loops.push(tokio::spawn(sweeps(Arc::clone(&shared), stopping.clone())));
+        loops.push(tokio::spawn(sweeps(
+            Arc::clone(&shared),
+            Arc::clone(&demand),
+            stopping.clone(),
+        )));
         Ok(Self {
             shared,
             demand,
@@ -311,7 +315,7 @@ async fn heartbeats(
 }
 
 /// Looks after what nobody looks after, now and then.
-async fn sweeps(shared: Arc<Shared>, stopping: CancellationToken) {
+async fn sweeps(shared: Arc<Shared>, demand: Arc<Demand>, stopping: CancellationToken) {
     let pause = shared.config.lease / 8;
     // At once at first: what a crash left behind is why this process may have been started.
     let mut wait = Duration::ZERO;
@@ -320,7 +324,7 @@ async fn sweeps(shared: Arc<Shared>, stopping: CancellationToken) {
             () = stopping.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
         }
-        if let Err(error) = sweep(&shared.store, &shared.config).await {
+        if let Err(error) = sweep(&shared.store, &shared.config, Some(&demand)).await {
             tracing::warn!(%error, "a sweep failed; trying again");
         }
         // Spread over processes, so that they do not all sweep at the same moment.
@@ -334,6 +338,7 @@ async fn sweeps(shared: Arc<Shared>, stopping: CancellationToken) {
 pub(crate) async fn sweep(
     store: &Store,
     config: &EngineConfig,
+    own: Option<&Demand>,
 ) -> Result<crate::store::SweepCounts, StoreError> {
     let here = host();
     let live = store.live_workers().await?;
@@ -343,12 +348,25 @@ pub(crate) async fn sweep(
         .map(|(id, _)| id)
         .collect();
     let grace_ms = i64::try_from((config.stop_grace * 2).as_millis()).unwrap_or(i64::MAX);
+    let now = config.clock.now();
     let mut overdue = Overdue {
         workers: dead,
         attempts: Vec::new(),
     };
-    let now = config.clock.now();
     overdue.attempts = store.overdue(now, grace_ms, &overdue.workers).await?;
+    if let Some(own) = own {
+        // What the store gave us and we do not have is in nobody's hands. Looked
+        // up first and compared after, so what has just come or gone is no find.
+        let lease_ms = i64::try_from(config.lease.as_millis()).unwrap_or(i64::MAX);
+        let since = crate::time::Timestamp(now.0.saturating_sub(lease_ms));
+        let given = store.held_by(own.worker(), since).await?;
+        let orphans = given
+            .into_iter()
+            .filter(|(key, token)| !own.held.contains(*key, *token));
+        overdue
+            .attempts
+            .extend(orphans.map(|(key, token)| (key, token, true)));
+    }
     if overdue.workers.is_empty() && overdue.attempts.is_empty() && !store.has_late(now).await? {
         return Ok(crate::store::SweepCounts::default());
     }

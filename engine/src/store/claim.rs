@@ -80,12 +80,12 @@ impl Halt {
 
 /// The attempts this process holds. Entered before anybody can be told of the claim.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct Holdings {
     attempts: Mutex<HashMap<TaskKey, (i64, Halt)>>,
     emptied: tokio::sync::Notify,
 }
 
-impl Held {
+impl Holdings {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TaskKey, (i64, Halt)>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,6 +102,12 @@ impl Held {
         if attempts.is_empty() {
             self.emptied.notify_waiters();
         }
+    }
+
+    pub(crate) fn contains(&self, key: TaskKey, token: i64) -> bool {
+        self.lock()
+            .get(&key)
+            .is_some_and(|(held, _)| *held == token)
     }
 
     pub(crate) fn list(&self) -> Vec<(TaskKey, i64)> {
@@ -195,7 +201,7 @@ impl Lane {
 pub(crate) struct Demand {
     worker: Mutex<WorkerId>,
     pub(crate) lanes: Vec<Lane>,
-    pub(crate) held: Arc<Held>,
+    pub(crate) held: Arc<Holdings>,
     closed: AtomicBool,
 }
 

@@ -244,10 +244,12 @@ impl House {
 
     /// As workers do: a look first, then one request.
     async fn sweep(&self) -> super::SweepCounts {
+        // A look, then the report of what was found, as workers do it.
         let now = self.clock.now();
-        let attempts = self.store.overdue(now, 1_000, &[]).await.unwrap();
-        let workers = Vec::new();
-        let overdue = super::op::Overdue { workers, attempts };
+        let overdue = super::Overdue {
+            workers: Vec::new(),
+            attempts: self.store.overdue(now, 1_000, &[]).await.unwrap(),
+        };
         match self.store.write(Op::Sweep(overdue)).await.unwrap() {
             Answer::Swept(counts) => counts,
             other => panic!("{other:?}"),

@@ -67,7 +67,7 @@ pub(super) async fn connect(
         .connect()
         .await
         .map_err(|error| explain(&shown, &error))?;
-    migrate(&mut conn, &shown).await?;
+    migrate(&mut conn, path).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(4)
         .min_connections(0)
@@ -80,7 +80,8 @@ pub(super) async fn connect(
     Ok((conn, readers))
 }
 
-async fn migrate(conn: &mut SqliteConnection, path: &str) -> Result<(), StoreError> {
+async fn migrate(conn: &mut SqliteConnection, file: &Path) -> Result<(), StoreError> {
+    let path = &file.display().to_string();
     let known = MIGRATIONS.last().map_or(0, |(version, _, _)| *version);
     // The quick look first: an up-to-date database costs one read.
     let found: Result<Option<i64>, _> =
@@ -91,7 +92,7 @@ async fn migrate(conn: &mut SqliteConnection, path: &str) -> Result<(), StoreErr
         Ok(Some(found)) if found == known => return Ok(()),
         Ok(Some(found)) if found > known => {
             return Err(StoreError::Newer {
-                path: path.to_owned(),
+                path: path.clone(),
                 found,
                 known,
             });
@@ -103,6 +104,12 @@ async fn migrate(conn: &mut SqliteConnection, path: &str) -> Result<(), StoreErr
             other => return Err(at(path, other)),
         },
     }
+    // Processes that start together on an empty folder take turns; the later
+    // ones then find the work done.
+    let _turn = turn(file).await.map_err(|error| StoreError::CannotOpen {
+        path: path.clone(),
+        detail: format!("no turn to bring its schema up to date: {error}"),
+    })?;
     let migrator = Migrator {
         migrations: Cow::Owned(
             MIGRATIONS
@@ -126,10 +133,24 @@ async fn migrate(conn: &mut SqliteConnection, path: &str) -> Result<(), StoreErr
             at(path, StoreError::from(error))
         }
         other => StoreError::CannotOpen {
-            path: path.to_owned(),
+            path: path.clone(),
             detail: format!("its schema cannot be brought up to date: {other}"),
         },
     })
+}
+
+/// A lock over processes, held until it is dropped: sqlx has none for `SQLite`, and
+/// a migration is more than one transaction.
+async fn turn(database: &Path) -> std::io::Result<std::fs::File> {
+    let path = database.with_extension("migrating");
+    let lock = move || {
+        let file = std::fs::File::create(path)?;
+        file.lock()?;
+        Ok(file)
+    };
+    tokio::task::spawn_blocking(lock)
+        .await
+        .map_err(std::io::Error::other)?
 }
 
 fn explain(path: &str, error: &sqlx::Error) -> StoreError {

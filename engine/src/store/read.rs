@@ -479,6 +479,28 @@ impl Store {
         Ok(attempts.collect())
     }
 
+    /// What the store believes a worker to hold since before `since`: key and token.
+    pub(crate) async fn held_by(
+        &self,
+        worker: WorkerId,
+        since: Timestamp,
+    ) -> Result<Vec<(TaskKey, i64)>, StoreError> {
+        let found: Vec<(String, i64, i64, i64)> = sqlx::query_as(sql::HELD_BY)
+            .bind(worker.to_string())
+            .bind(since.0)
+            .fetch_all(&self.readers)
+            .await?;
+        let held = found.into_iter().filter_map(|(run, step, item, token)| {
+            let key = TaskKey {
+                run: run.parse().ok()?,
+                step: step.try_into().ok()?,
+                item: item.try_into().ok()?,
+            };
+            Some((key, token))
+        });
+        Ok(held.collect())
+    }
+
     /// Whether a run's time is up, or a worker's lease has ended.
     pub(crate) async fn has_late(&self, now: Timestamp) -> Result<bool, StoreError> {
         let runs: Vec<String> = sqlx::query_scalar(sql::LATE_RUNS)

@@ -76,6 +76,10 @@ pub(super) const LOSE_WORKERS: &str =
     "update workers set state = 'lost' where state = 'live' and lease_until < $1 returning id";
 pub(super) const LATE_RUNS: &str = "select id from runs where deadline_at is not null \
      and finished_at is null and deadline_at < $1 and failure is null limit 100";
+pub(super) const HELD_BY: &str = "select t.run_id, t.step, t.item, t.token from runs r \
+     cross join task_runs t on t.run_id = r.id \
+     where r.finished_at is null and t.worker_id = $1 and t.state = 'running' \
+     and t.token is not null and t.started_at < $2 limit 50000";
 pub(super) const SET_PLACES: &str = "update runs set active = $2, waiting = $3 where id = $1";
 pub(super) const LIVE_WORKERS: &str = "select id, host from workers where state = 'live'";
 
@@ -116,7 +120,8 @@ pub(super) const NEEDED_DIGESTS: &str =
     "select distinct a.digest from jsonb_each($1) d cross join artifacts a on a.digest = d.value";
 pub(super) const RUN_IDS_LIKE: &str =
     "select id from runs where id >= $1 and id < $2 order by id limit 3";
-pub(super) const LATEST_RUN: &str = "select id from runs order by id desc limit 1";
+pub(super) const LATEST_RUN: &str =
+    "select id from runs where parent_run is null order by id desc limit 1";
 pub(super) const EXPIRED_RUNS: &str =
     "select id from runs where expires_at is not null and expires_at < $1 limit 500";
 pub(super) const ANY_UNFINISHED: &str = "select 1 from runs where finished_at is null limit 1";
@@ -188,6 +193,7 @@ pub(super) const ALL: &[&str] = &[
     RESET_ITEMS,
     COUNT_PLACES,
     SET_PLACES,
+    HELD_BY,
     OVERDUE_TASKS,
     LOST_TASKS,
     RUN_VIEW,

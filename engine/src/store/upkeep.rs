@@ -125,9 +125,11 @@ impl Commit<'_> {
             })
             .collect();
         let batch: Vec<&Settlement> = settlements.iter().collect();
-        let (results, parents) = self.settle_once(&batch).await?;
-        counts.attempts = results.iter().filter(|result| result.is_ok()).count() as u64;
-        self.settle_parents(parents).await?;
+        if !batch.is_empty() {
+            let (results, parents) = self.settle_once(&batch).await?;
+            counts.attempts = results.iter().filter(|r| r.is_ok()).count() as u64;
+            self.settle_parents(parents).await?;
+        }
 
         let late = self.ask(sql::LATE_RUNS, [self.now.0.into()]).await?;
         for run in late {

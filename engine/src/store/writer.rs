@@ -210,9 +210,14 @@ impl Writer {
         match result {
             Ok((answers, asked, rows)) => {
                 let granted = match (asked, &demand) {
-                    (Some(asked), Some(demand)) => self.grant(asked, demand, &rows).await?,
-                    _ => Vec::new(),
+                    (Some(asked), Some(demand)) => self.grant(asked, demand, &rows).await,
+                    _ => Ok(Vec::new()),
                 };
+                // It is committed: whatever went wrong since is no failure of the requests.
+                let granted = granted.unwrap_or_else(|error| {
+                    tracing::error!(%error, "claimed work cannot be read; a sweep will give it back");
+                    Vec::new()
+                });
                 self.announce(after, granted);
                 Ok(answers)
             }
@@ -225,8 +230,8 @@ impl Writer {
         }
     }
 
-    /// Turns claimed rows into claims. They stand already: what cannot be read
-    /// here is lost to this worker, and said so loudly.
+    /// Turns claimed rows into claims. They stand already: what is not handed
+    /// out here is in nobody's hands until a sweep sees that.
     async fn grant(
         &mut self,
         asked: Asked,

@@ -16,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{Shared, scope};
 use crate::id::RunId;
 use crate::run::{AttemptOutcome, NewRun, Parent, RunOptions, TaskKey};
-use crate::store::{Answer, Claim, Granted, Halt, Held, Op, StoreError};
+use crate::store::{Answer, Claim, Granted, Halt, Holdings, Op, StoreError};
 use crate::task::{MAX_OUTPUT_BYTES, Remedy, TaskError};
 use crate::transition::{Outcome, Proof, Settlement};
 use crate::workflow::expr::{ExprError, Scope};
@@ -50,7 +50,7 @@ impl Product {
 }
 
 /// Runs a claimed task to its report.
-pub(super) async fn run(shared: Arc<Shared>, held: Arc<Held>, granted: Granted) {
+pub(super) async fn run(shared: Arc<Shared>, held: Arc<Holdings>, granted: Granted) {
     let Granted {
         claim,
         permit,

@@ -86,7 +86,7 @@ async fn one_poisonous_result_fails_alone() {
         match answer {
             Ok(Answer::Settled(Ok(()))) => assert_ne!(n, 17),
             Err(StoreError::Other { detail }) => {
-                assert!(n == 17 && detail.contains("poisoned"), "{n}: {detail}")
+                assert!(n == 17 && detail.contains("poisoned"), "{n}: {detail}");
             }
             other => panic!("{n}: {other:?}"),
         }

@@ -1,0 +1,143 @@
+//! `aquatint runs`: the runs there are, newest first.
+
+use anstyle::Style;
+use aquatint_engine::id::WorkflowName;
+use aquatint_engine::store::RunView;
+use aquatint_engine::time::{Clock, Timestamp};
+use aquatint_engine::{Engine, RunFilter, RunState};
+use clap::Args;
+
+use crate::context::Context;
+use crate::exit::Result;
+use crate::output::{self, CYAN, DIM, GREEN, PLAIN, RED, Table, YELLOW};
+use crate::report;
+
+/// What `aquatint runs` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Runs {
+    /// Only runs in this state: pending, running, succeeded, failed or cancelled
+    #[arg(long)]
+    state: Option<RunState>,
+    /// Only runs of this workflow
+    #[arg(long, value_name = "NAME")]
+    workflow: Option<WorkflowName>,
+    /// At most so many
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    /// Also runs that are steps of other runs
+    #[arg(long)]
+    all: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// The digits of an id that are its time: enough to tell runs apart that did not start in one millisecond.
+const SHORT_ID: usize = 13;
+
+/// Lists runs.
+pub(crate) async fn run(context: &Context, args: Runs) -> Result {
+    let engine = context.open_store().await?;
+    let runs = list(&engine, &args).await?;
+    engine.close().await;
+    if args.json {
+        return output::json(&runs);
+    }
+    if runs.is_empty() {
+        context.say("no runs yet");
+        return Ok(());
+    }
+    let ids: Vec<String> = runs.iter().map(|run| run.id.to_string()).collect();
+    let digits = (SHORT_ID..=36).find(|n| all_differ(&ids, *n)).unwrap_or(36);
+    let now = Clock::system().now();
+    let mut table = Table::new(&["RUN", "WORKFLOW", "STATE", "AGE", "TOOK", "NOTE"]);
+    for (run, id) in runs.iter().zip(&ids) {
+        let (state, style) = state(run);
+        table.row([
+            (id[..digits].to_owned(), PLAIN),
+            (run.workflow.to_string(), PLAIN),
+            (state, style),
+            (output::duration(now.since_ms(run.created_at)), DIM),
+            (took(run, now), DIM),
+            (note(run), PLAIN),
+        ]);
+    }
+    table.print()
+}
+
+/// The newest runs that fit, page by page: one batch may have thousands of runs as its steps.
+async fn list(engine: &Engine, args: &Runs) -> Result<Vec<RunView>> {
+    let mut filter = RunFilter {
+        before: None,
+        state: args.state,
+        workflow: args.workflow.clone(),
+        limit: if args.all { args.limit } else { 500 },
+    };
+    let wanted = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let mut found = Vec::new();
+    loop {
+        let page = engine.runs(&filter).await?;
+        let Some(last) = page.last().map(|run| run.id) else {
+            break;
+        };
+        found.extend(
+            page.into_iter()
+                .filter(|run| args.all || run.parent.is_none()),
+        );
+        if found.len() >= wanted {
+            break;
+        }
+        filter.before = Some(last);
+    }
+    found.truncate(wanted);
+    Ok(found)
+}
+
+fn all_differ(ids: &[String], digits: usize) -> bool {
+    let mut short: Vec<&str> = ids.iter().map(|id| &id[..digits]).collect();
+    short.sort_unstable();
+    short.windows(2).all(|pair| pair[0] != pair[1])
+}
+
+/// A run's state as people say it, and its colour.
+pub(crate) fn state(run: &RunView) -> (String, Style) {
+    let style = match run.state {
+        RunState::Pending => PLAIN,
+        RunState::Running => CYAN,
+        RunState::Succeeded => GREEN,
+        RunState::Failed => RED,
+        RunState::Cancelled => YELLOW,
+    };
+    let paused = run.paused && !run.state.is_terminal();
+    (
+        if paused {
+            format!("{}, paused", run.state)
+        } else {
+            run.state.to_string()
+        },
+        if paused { YELLOW } else { style },
+    )
+}
+
+/// How long a run took, or has been running.
+pub(crate) fn took(run: &RunView, now: Timestamp) -> String {
+    let started = run.started_at.unwrap_or(run.created_at);
+    match (run.finished_at, run.started_at) {
+        (Some(end), _) => output::duration(end.since_ms(started)),
+        (None, Some(_)) => output::duration(now.since_ms(started)),
+        (None, None) => String::new(),
+    }
+}
+
+fn note(run: &RunView) -> String {
+    let tags = run
+        .tags
+        .iter()
+        .map(|tag| format!("#{} ", output::clean(tag)))
+        .collect::<String>();
+    match (&run.failure, run.state) {
+        (Some(failure), RunState::Failed) => format!("{tags}{}", report::failure(failure)),
+        _ if run.queued => format!("{tags}waits for another run of its concurrency key"),
+        _ => tags,
+    }
+}

@@ -1,0 +1,175 @@
+//! Settings: flag before `AQUATINT_*` before file before default.
+//!
+//! The only place that reads the environment. Where each value came from is
+//! kept, so that `aquatint doctor` can say it.
+
+mod layer;
+mod name;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aquatint_engine::config::parse_queues;
+use aquatint_engine::id::QueueName;
+use aquatint_engine::{Durability, EngineConfig};
+use figment::Figment;
+use figment::error::Kind;
+use serde::Deserialize;
+
+use crate::exit::{Exit, Result};
+
+pub(crate) use name::nearest;
+
+/// What flags say, for every command.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Flags {
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) definitions: Vec<PathBuf>,
+    pub(crate) queues: Option<String>,
+}
+
+/// What an installation is set to.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    /// Slots by queue, where they are not to be the default.
+    pub(crate) queues: Option<Vec<(QueueName, u32)>>,
+    pub(crate) definitions: Vec<PathBuf>,
+    pub(crate) durability: Durability,
+    pub(crate) lease: Duration,
+    pub(crate) tasks: aquatint_tasks::Options,
+    figment: Figment,
+}
+
+/// One setting, as `doctor` shows it.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Origin {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    pub(crate) from: String,
+}
+
+/// The file's keys.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    data_dir: PathBuf,
+    #[serde(default)]
+    queues: Option<String>,
+    definitions: Vec<PathBuf>,
+    durability: Durability,
+    lease: String,
+    #[serde(default)]
+    tasks: aquatint_tasks::Options,
+}
+
+impl Settings {
+    /// Reads everything that may say something.
+    pub(crate) fn load(flags: &Flags) -> Result<Self> {
+        let mut figment = Figment::from(layer::defaults()?);
+        for file in layer::files(flags.config.as_deref())? {
+            figment = figment.merge(file);
+        }
+        let figment = figment
+            .merge(layer::environment()?)
+            .merge(layer::flags(flags)?);
+        let keys: Keys = figment
+            .extract()
+            .map_err(|error| explain(&figment, &error))?;
+        // A flag and a variable are the setting's name; a file holds many settings.
+        let at = |key: &str| match layer::origin(&figment, key) {
+            name if name.starts_with("--") || name.starts_with("AQUATINT_") => name,
+            file => format!("{file}: {key}"),
+        };
+        let queues = keys.queues.as_deref().map(parse_queues).transpose();
+        let queues = queues.map_err(|error| {
+            let message = error.to_string();
+            let message = message.strip_prefix("queues: ").unwrap_or(&message);
+            Exit::Usage(format!("{}: {message}", at("queues")))
+        })?;
+        let lease = humantime::parse_duration(&keys.lease)
+            .ok()
+            .filter(|lease| *lease >= Duration::from_secs(1));
+        let lease = lease.ok_or_else(|| {
+            Exit::Usage(format!(
+                "{}: expected a duration of at least 1s, got `{}`; example: 15s",
+                at("lease"),
+                keys.lease
+            ))
+        })?;
+        Ok(Self {
+            // Absolute, so that the paths we print are good from everywhere.
+            data_dir: std::path::absolute(&keys.data_dir)
+                .map_err(|error| Exit::file("find", &keys.data_dir, &error))?,
+            queues,
+            definitions: keys.definitions,
+            durability: keys.durability,
+            lease,
+            tasks: keys.tasks,
+            figment,
+        })
+    }
+
+    /// What the engine is to be told.
+    pub(crate) fn engine(&self) -> EngineConfig {
+        let mut config = EngineConfig::new(&self.data_dir);
+        config.durability = self.durability;
+        config.lease = self.lease;
+        config
+    }
+
+    /// How many tasks of a queue to run at a time, here.
+    pub(crate) fn slots(&self, queue: &QueueName) -> u32 {
+        let set = self.queues.iter().flatten().find(|(name, _)| name == queue);
+        set.map_or_else(|| default_slots(queue.as_str()), |(_, slots)| *slots)
+    }
+
+    /// Every setting with its value and where that comes from.
+    pub(crate) fn origins(&self) -> Vec<Origin> {
+        layer::origins(&self.figment)
+    }
+}
+
+/// A picture takes the whole machine's memory bandwidth or one GPU; the rest is cheap.
+fn default_slots(queue: &str) -> u32 {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    match queue {
+        "default" | "cpu" => u32::try_from(cores).unwrap_or(u32::MAX),
+        "gpu" => 1,
+        _ => 2,
+    }
+}
+
+/// Says where a setting is wrong, and what would be right.
+fn explain(figment: &Figment, error: &figment::Error) -> Exit {
+    let key = error.path.join(".");
+    let place = layer::place(figment, error);
+    let message = match &error.kind {
+        Kind::UnknownField(unknown, known) => {
+            let near = name::nearest(unknown, known.iter().copied());
+            let help = near.map_or_else(
+                || format!("there are: {}", known.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
+            format!(
+                "there is no setting `{}`; {help}",
+                error
+                    .path
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|p| p != unknown)
+                    .chain([unknown.as_str()])
+                    .collect::<Vec<_>>()
+                    .join(".")
+            )
+        }
+        Kind::UnknownVariant(got, known) => {
+            format!("{key}: expected one of {}, got `{got}`", known.join(", "))
+        }
+        Kind::InvalidType(got, expected) => format!("{key}: expected {expected}, got {got}"),
+        Kind::MissingField(field) => format!("`{field}` is missing in `{key}`"),
+        other => format!("{key}: {other}"),
+    };
+    Exit::Usage(format!("{place}: {message}"))
+}

@@ -1,0 +1,144 @@
+//! What every command works with: the settings, the definitions, the engine.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use aquatint_engine::id::QueueName;
+use aquatint_engine::library::LibraryError;
+use aquatint_engine::workflow::{Action, Plan};
+use aquatint_engine::{Engine, Library, Registry, WorkerConfig};
+
+use crate::config::Settings;
+use crate::exit::{Exit, Result};
+use crate::output;
+
+/// The world as the flags and the configuration describe it.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) settings: Settings,
+    /// Whether people asked for silence.
+    pub(crate) quiet: bool,
+}
+
+impl Context {
+    /// Every task this program has.
+    pub(crate) fn registry(&self) -> Registry {
+        let mut registry = Registry::new();
+        aquatint_tasks::register_all(&mut registry, &self.settings.tasks);
+        registry
+    }
+
+    /// The definitions that ship, and over them those of the configured folders.
+    pub(crate) fn library(&self) -> Result<Library> {
+        let mut library = Library::new(self.registry());
+        for embedded in aquatint_workflows::all() {
+            library.add(embedded.name(), embedded.file_name, embedded.text);
+        }
+        for folder in &self.settings.definitions {
+            for error in library.add_folder(folder)? {
+                add_broken(&mut library, &error);
+            }
+        }
+        Ok(library)
+    }
+
+    /// Opens the store.
+    pub(crate) async fn open(&self, library: Library) -> Result<Engine> {
+        Ok(Engine::open(self.settings.engine(), library).await?)
+    }
+
+    /// Opens the store for looking and steering, where no definition is needed.
+    pub(crate) async fn open_store(&self) -> Result<Engine> {
+        self.open(Library::new(Registry::new())).await
+    }
+
+    /// A worker for these queues, each with its slots.
+    pub(crate) fn worker(&self, queues: impl IntoIterator<Item = QueueName>) -> WorkerConfig {
+        WorkerConfig::new(queues.into_iter().map(|queue| {
+            let slots = self.settings.slots(&queue);
+            (queue, slots)
+        }))
+    }
+
+    /// Says something on stderr, unless silence was asked for.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.quiet {
+            output::note(text);
+        }
+    }
+}
+
+/// Keeps a file with mistakes under the name it seems to have, so that whoever
+/// asks for it sees the mistakes rather than nothing, or a shipped namesake.
+fn add_broken(library: &mut Library, error: &LibraryError) {
+    let LibraryError::Invalid(diagnostics) = error else {
+        output::warning(&error.to_string());
+        return;
+    };
+    let Some(file) = diagnostics.iter().next().map(|d| d.file.clone()) else {
+        return;
+    };
+    let Ok(text) = std::fs::read_to_string(&file) else {
+        return;
+    };
+    let stem = Path::new(&file)
+        .file_stem()
+        .and_then(|s| s.to_str())
+        .unwrap_or("?")
+        .to_owned();
+    let name = text.lines().find_map(|line| {
+        let rest = line
+            .strip_prefix("name")?
+            .trim_start()
+            .strip_prefix([':', '='])?;
+        Some(
+            rest.split('#')
+                .next()?
+                .trim()
+                .trim_matches(['"', '\''])
+                .to_owned(),
+        )
+    });
+    library.add(&name.filter(|n| !n.is_empty()).unwrap_or(stem), file, text);
+}
+
+/// Whether an argument means a definition file rather than a name.
+pub(crate) fn is_file(what: &str) -> bool {
+    let extension = Path::new(what).extension().and_then(|e| e.to_str());
+    what.contains('/') || matches!(extension, Some("yaml" | "yml" | "toml"))
+}
+
+/// Adds the file where one is meant; gives the workflow's name.
+pub(crate) fn name_of(library: &mut Library, what: &str) -> Result<String> {
+    if is_file(what) {
+        Ok(library.add_file(Path::new(what))?.to_string())
+    } else {
+        Ok(what.to_owned())
+    }
+}
+
+/// The queues that a workflow and those it runs as steps wait in.
+pub(crate) fn queues_of(library: &Library, plan: &Plan) -> Result<BTreeSet<QueueName>> {
+    let (mut queues, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    let mut waiting = Vec::new();
+    collect(plan, &mut queues, &mut waiting);
+    while let Some(name) = waiting.pop() {
+        if seen.insert(name.clone()) {
+            let definition = library.get(&name).map_err(Exit::from)?;
+            collect(&definition.plan, &mut queues, &mut waiting);
+        }
+    }
+    Ok(queues)
+}
+
+fn collect(plan: &Plan, queues: &mut BTreeSet<QueueName>, waiting: &mut Vec<String>) {
+    for step in &plan.steps {
+        match &step.action {
+            Action::Task(_) => {
+                queues.insert(step.queue.clone());
+            }
+            Action::Workflow(name) => waiting.push(name.to_string()),
+            Action::Outputs => {}
+        }
+    }
+}

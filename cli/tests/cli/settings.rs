@@ -1,0 +1,139 @@
+//! Where settings come from, and how wrong ones are refused.
+
+use serde_json::Value;
+
+use crate::support::Home;
+
+fn setting(doctor: &Value, key: &str) -> (String, String) {
+    let found = doctor["settings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|s| s["key"] == key);
+    let found = found.unwrap_or_else(|| panic!("{key} is not told: {doctor}"));
+    (
+        found["value"].as_str().unwrap().to_owned(),
+        found["from"].as_str().unwrap().to_owned(),
+    )
+}
+
+#[test]
+fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
+    let home = Home::new();
+    let doctor = |args: &[&str], env: Option<(&str, &str)>| -> Value {
+        let mut command = home.command(&[&["doctor", "--json"], args].concat());
+        command.envs(env);
+        serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
+    };
+    let told = |from: (String, String)| format!("{} from {}", from.0, from.1);
+    assert_eq!(
+        told(setting(&doctor(&[], None), "lease")),
+        "15s from default"
+    );
+    home.write(
+        ".config/aquatint/config.toml",
+        "lease = \"20s\"\ndurability = \"normal\"\n",
+    );
+    home.write(
+        "aquatint.toml",
+        "lease = \"30s\"\n[tasks.http]\nallowed_hosts = [\"a.example\"]\n",
+    );
+    let files = doctor(&[], None);
+    assert_eq!(told(setting(&files, "lease")), "30s from aquatint.toml");
+    assert!(told(setting(&files, "durability")).starts_with("normal from /"));
+    assert_eq!(
+        told(setting(&files, "tasks.http.allowed_hosts")),
+        "a.example from aquatint.toml"
+    );
+    let env = doctor(&[], Some(("AQUATINT_LEASE", "40s")));
+    assert_eq!(told(setting(&env, "lease")), "40s from AQUATINT_LEASE");
+    let flags = doctor(&["--queues", "gpu:2"], Some(("AQUATINT_QUEUES", "gpu:9")));
+    assert_eq!(told(setting(&flags, "queues")), "gpu:2 from --queues");
+}
+
+#[test]
+fn a_wrong_setting_is_refused_with_its_place_and_the_nearest_name() {
+    let home = Home::new();
+    for (file, words) in [
+        (
+            "leese = \"20s\"",
+            "aquatint.toml: there is no setting `leese`; did you mean `lease`?",
+        ),
+        (
+            "[tasks.http]\nallowed_host = []",
+            "aquatint.toml: there is no setting `tasks.http.allowed_host`; did you mean `allowed_hosts`?",
+        ),
+        (
+            "lease = \"soon\"",
+            "aquatint.toml: lease: expected a duration of at least 1s, got `soon`",
+        ),
+        (
+            "durability = \"some\"",
+            "aquatint.toml: durability: expected one of full, normal, got `some`",
+        ),
+        (
+            "queues = 3",
+            "aquatint.toml: queues: expected a string, got",
+        ),
+        (
+            "queues = \"gpu\"",
+            "aquatint.toml: queues: expected `name:slots`, got `gpu`",
+        ),
+        ("lease = \n", "aquatint.toml:1: "),
+    ] {
+        home.write("aquatint.toml", file);
+        let done = home.run(&["tasks"]);
+        assert_eq!(done.code, Some(2), "{file}");
+        assert!(done.stderr.contains(words), "{file}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_refused_by_its_name() {
+    let home = Home::new();
+    for (variable, value, words) in [
+        (
+            "AQUATINT_QUEUES",
+            "gpu",
+            "error: AQUATINT_QUEUES: expected `name:slots`, got `gpu`",
+        ),
+        (
+            "AQUATINT_DATADIR",
+            "/x",
+            "AQUATINT_DATADIR: there is no such setting; did you mean `AQUATINT_DATA_DIR`?",
+        ),
+        (
+            "AQUATINT_TASKS_HTTP_ALLOW_PRIVATE",
+            "maybe",
+            "expected true or false, got `maybe`",
+        ),
+        ("AQUATINT_LOG", "a=b=c", "AQUATINT_LOG: "),
+    ] {
+        let output = home
+            .command(&["tasks"])
+            .env(variable, value)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{variable}: {stderr}");
+        assert!(stderr.contains(words), "{variable}: {stderr}");
+    }
+}
+
+#[test]
+fn paths_in_a_file_are_meant_from_where_the_file_is() {
+    let home = Home::new();
+    let file = home.write(
+        "conf/a.toml",
+        "data_dir = \"d\"\ndefinitions = [\"flows\", \"~/own\"]\n",
+    );
+    home.write("conf/flows/x.yaml", crate::support::ECHO);
+    home.write("own/y.yaml", crate::support::NAP);
+    let mut command = home.command(&["--config", file.to_str().unwrap(), "workflows", "--json"]);
+    let output = command.env_remove("AQUATINT_DATA_DIR").output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        stdout.contains("conf/flows/x.yaml") && stdout.contains("own/y.yaml"),
+        "{stdout}"
+    );
+}
