@@ -428,8 +428,31 @@ fn push(
     index
 }
 
+/// The steps after which all have ended: the leaves, and what a leaf does not vouch for.
+///
+/// A step that is skipped because one of its predecessors failed ends while the
+/// others may still run.
+fn ends_of(steps: &[PlanStep], leaves: &[StepIndex]) -> Vec<StepIndex> {
+    let at = |index: StepIndex| usize::try_from(index).expect("an index fits");
+    let mut may_be_skipped = vec![false; steps.len()];
+    let skipping = steps.iter().filter(|s| s.on_failure == OnFailure::Skip);
+    let mut todo: Vec<StepIndex> = skipping.flat_map(|s| s.successors.clone()).collect();
+    while let Some(next) = todo.pop() {
+        if !std::mem::replace(&mut may_be_skipped[at(next)], true) {
+            todo.extend(&steps[at(next)].successors);
+        }
+    }
+    let hasty =
+        (0..steps.len()).filter(|&step| may_be_skipped[step] && steps[step].needs.len() > 1);
+    let mut ends: Vec<StepIndex> = hasty.flat_map(|step| steps[step].needs.clone()).collect();
+    ends.extend(leaves);
+    ends.sort_unstable();
+    ends.dedup();
+    ends
+}
+
 /// The step whose worker evaluates the outputs: the one that all others precede,
-/// if it always runs, and exactly once; else a hidden step after all leaves.
+/// if it always runs, and exactly once; else a hidden step after all others.
 fn sink(steps: &mut Vec<PlanStep>, by_name: &mut HashMap<StepName, StepIndex>) -> StepIndex {
     let leaves: Vec<StepIndex> = (0..)
         .zip(steps.iter())
@@ -448,9 +471,13 @@ fn sink(steps: &mut Vec<PlanStep>, by_name: &mut HashMap<StepName, StepIndex>) -
     {
         return *only;
     }
+    let waits_for = ends_of(steps, &leaves);
     let index = StepIndex::try_from(steps.len()).expect("at most MAX_STEPS steps");
-    for leaf in &leaves {
-        if let Some(step) = usize::try_from(*leaf).ok().and_then(|at| steps.get_mut(at)) {
+    for before in &waits_for {
+        if let Some(step) = usize::try_from(*before)
+            .ok()
+            .and_then(|at| steps.get_mut(at))
+        {
             step.successors.push(index);
         }
     }
@@ -467,7 +494,7 @@ fn sink(steps: &mut Vec<PlanStep>, by_name: &mut HashMap<StepName, StepIndex>) -
         when: None,
         map: None,
         with: Template::parse(Value::Object(Map::new())).expect("an empty object is a template"),
-        needs: leaves,
+        needs: waits_for,
         successors: Vec::new(),
         references: References::default(),
     };

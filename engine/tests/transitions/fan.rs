@@ -70,6 +70,27 @@ fn a_failure_that_skips_skips_all_that_follows_and_the_outputs_are_still_gathere
 }
 
 #[test]
+fn the_outputs_are_gathered_last_even_when_the_last_step_is_skipped_early() {
+    let definition = "name: early
+steps:
+  bad: { task: t, on_failure: skip }
+  slow: { task: t }
+  last: { task: t, needs: [bad, slow] }
+outputs: { slow: '${{ steps.slow }}' }
+";
+    let mut desk = Desk::new(definition);
+    desk.step("bad", fatal());
+    assert_eq!(
+        (desk.row("last").state, desk.row("outputs").state),
+        (TaskState::Skipped, TaskState::Blocked),
+        "what the outputs name is still under way"
+    );
+    desk.step("slow", succeeded());
+    desk.step("outputs", succeeded());
+    assert_eq!(desk.run.state, RunState::Succeeded);
+}
+
+#[test]
 fn a_failure_that_skips_reaches_a_step_by_two_ways_and_counts_it_once() {
     let definition = "name: twice
 steps:
