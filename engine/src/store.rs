@@ -1,6 +1,6 @@
 //! The truth: everything that must survive, in SQL.
 //!
-//! Writes go through one writer that shares commits ([`writer`]); reads have a
+//! Writes go through one writer that shares commits (`writer`); reads have a
 //! pool of their own and never wait for a write. Nothing above this module
 //! knows that there is a database.
 //!

@@ -292,7 +292,7 @@ async fn a_folder_that_cannot_serve_is_refused_in_a_sentence() {
     ] {
         let opened =
             Engine::open(EngineConfig::new(&data_dir), library(&Arc::default(), &[])).await;
-        let said = opened.err().expect("it cannot serve").to_string();
+        let said = opened.expect_err("it cannot serve").to_string();
         assert!(
             said.contains(word) && said.contains(data_dir.to_str().unwrap()),
             "{said}"

@@ -469,12 +469,7 @@ impl Store {
         let attempts = found
             .into_iter()
             .filter_map(|(run, step, item, token, worker_lost)| {
-                let key = TaskKey {
-                    run: run.parse().ok()?,
-                    step: step.try_into().ok()?,
-                    item: item.try_into().ok()?,
-                };
-                Some((key, token, worker_lost != 0))
+                Some((task_key(&run, step, item)?, token, worker_lost != 0))
             });
         Ok(attempts.collect())
     }
@@ -490,14 +485,9 @@ impl Store {
             .bind(since.0)
             .fetch_all(&self.readers)
             .await?;
-        let held = found.into_iter().filter_map(|(run, step, item, token)| {
-            let key = TaskKey {
-                run: run.parse().ok()?,
-                step: step.try_into().ok()?,
-                item: item.try_into().ok()?,
-            };
-            Some((key, token))
-        });
+        let held = found
+            .into_iter()
+            .filter_map(|(run, step, item, token)| Some((task_key(&run, step, item)?, token)));
         Ok(held.collect())
     }
 
@@ -541,6 +531,14 @@ impl Store {
 
 fn name(plan: &Plan, step: StepIndex) -> StepName {
     plan.steps[step as usize].name.clone()
+}
+
+fn task_key(run: &str, step: i64, item: i64) -> Option<TaskKey> {
+    Some(TaskKey {
+        run: run.parse().ok()?,
+        step: step.try_into().ok()?,
+        item: item.try_into().ok()?,
+    })
 }
 
 fn no_run(id: RunId) -> StoreError {

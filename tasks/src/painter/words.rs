@@ -231,7 +231,7 @@ const LEXICON: &[(Meaning, &str)] = &[
     ),
     (
         Meaning::Thing(Thing::Boat),
-        "boat, sailboat, sailing boat, ship, sailing ship, yacht, sail, fishing boat, schooner, regatta",
+        "boat, sailboat, sailing boat, ship, sailing ship, yacht, sail, fishing boat, schooner, regatta, harbour, harbor, marina",
     ),
     (
         Meaning::Thing(Thing::House),

@@ -98,8 +98,7 @@ async fn a_full_disk_is_named_in_a_sentence_and_takes_nothing_that_was_accepted(
 async fn refusal(path: &Path) -> String {
     Store::open(path, Durability::Normal, Clock::system())
         .await
-        .err()
-        .expect("it cannot be served")
+        .expect_err("it cannot be served")
         .to_string()
 }
 
