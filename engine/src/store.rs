@@ -92,6 +92,7 @@ impl Store {
             wake_at: None,
             data_version: 0,
             looked_at: tokio::time::Instant::now(),
+            has_misclaimed: false,
         };
         tokio::spawn(writer.run());
         Self {
