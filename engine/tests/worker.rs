@@ -209,6 +209,12 @@ impl Frozen {
         }
     }
 
+    async fn begun(&self) {
+        let begun = self.signals.begun.acquire();
+        let begun = tokio::time::timeout(Duration::from_secs(30), begun).await;
+        begun.expect("its task begins").unwrap().forget();
+    }
+
     /// Stands still from now until the returned end is used.
     async fn freeze(&self) -> std::sync::mpsc::Sender<()> {
         let (thaw, thawed) = std::sync::mpsc::channel();
@@ -238,7 +244,7 @@ async fn a_worker_that_stood_still_past_its_lease_changes_nothing_when_it_comes_
     let mut alive = Bench::idle(&[HELD], short_lease).await;
     let frozen = Frozen::start(Arc::clone(&alive.folder), &[HELD], short_lease).await;
     let run = alive.submit("held", json!({ "deaf": true })).await;
-    frozen.signals.begun.acquire().await.unwrap().forget();
+    frozen.begun().await;
     let thaw = frozen.freeze().await;
     // Its work is done while it stands still, and another has taken its place.
     frozen.signals.go.add_permits(1);
@@ -252,7 +258,7 @@ async fn a_worker_that_stood_still_past_its_lease_changes_nothing_when_it_comes_
     .await;
     // A fresh run tells that the worker is back, under a new name.
     let next = alive.submit("held", json!({})).await;
-    frozen.signals.begun.acquire().await.unwrap().forget();
+    frozen.begun().await;
     frozen.signals.go.add_permits(1);
     assert_eq!(alive.wait(next).await.state, RunState::Succeeded);
     assert_eq!(
