@@ -36,8 +36,8 @@ use crate::store::{Answer, Demand, Granted, Lane, Op, Overdue, Store, StoreError
 use crate::transport::local;
 use crate::workflow::plan::CONTROL_QUEUE;
 
-/// Slots for the engine's own small work.
-const CONTROL_SLOTS: u32 = 8;
+/// Slots for the engine's own small work: each is an expression and a commit shared with others.
+const CONTROL_SLOTS: u32 = 64;
 
 /// What every attempt of a process shares.
 #[derive(Debug)]
