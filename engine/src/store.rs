@@ -93,6 +93,7 @@ impl Store {
             wake_at: None,
             data_version: 0,
             looked_at: tokio::time::Instant::now(),
+            has_misclaimed: false,
         };
         thread::run("aquatint-writer", writer.run());
         Self {

@@ -291,6 +291,8 @@ async fn heartbeats(
                     .filter(|(key, _)| lost.contains(key))
                     .collect();
                 demand.held.disown(&lost);
+                // Between two leases nothing could be claimed; and a lost ring costs no more than this.
+                shared.store.ring();
             }
             Ok(Ok(_)) => {
                 tracing::warn!(worker.id = %demand.worker(), "this worker was given up for lost; its work is dropped, and it starts anew");
@@ -302,6 +304,7 @@ async fn heartbeats(
                     demand.rename(id);
                     last_renewed = Instant::now();
                     has_given_up = false;
+                    shared.store.ring();
                 }
             }
             Ok(Err(StoreError::Closed)) => return,

@@ -202,18 +202,22 @@ impl House {
         }
     }
 
+    /// What a worker does now and then: it renews its lease and looks for work.
+    async fn beat(&self) {
+        let beat = Op::Heartbeat {
+            worker: self.demand.worker(),
+            lease_until: self.clock.now().after(LEASE),
+            holds: Vec::new(),
+        };
+        let _ = self.store.write(beat).await;
+        self.store.ring();
+    }
+
     /// Whether nothing more is given, once everything asked so far is done.
     async fn is_quiet(&mut self) -> bool {
         // An answered request means that what was asked before it has been announced.
-        let lease_until = self.clock.now().after(LEASE);
-        let _ = self
-            .store
-            .write(Op::Heartbeat {
-                worker: self.demand.worker(),
-                lease_until,
-                holds: Vec::new(),
-            })
-            .await;
+        self.beat().await;
+        self.beat().await;
         self.inbox.try_recv().is_err()
     }
 

@@ -1,5 +1,7 @@
 //! Workers' lives, what they say, and what they leave behind.
 
+use std::collections::HashSet;
+
 use super::commit::Commit;
 use super::op::{Answer, AttemptReport, Overdue, SweepCounts, WorkerRow};
 use super::{StoreError, rows, sql};
@@ -124,7 +126,11 @@ impl Commit<'_> {
                 Settlement::new(key, Proof::Token(token), Outcome::Failed { outcome, error })
             })
             .collect();
-        let batch: Vec<&Settlement> = settlements.iter().collect();
+        let unreadable = self.unreadable(&settlements).await?;
+        let readable = settlements
+            .iter()
+            .filter(|s| !unreadable.contains(&s.key.run));
+        let batch: Vec<&Settlement> = readable.collect();
         if !batch.is_empty() {
             let (results, parents) = self.settle_once(&batch).await?;
             counts.attempts = results.iter().filter(|r| r.is_ok()).count() as u64;
@@ -137,11 +143,35 @@ impl Commit<'_> {
                 what: "runs.id",
                 detail: run,
             })?;
-            if self.expire_run(run).await?.is_ok() {
-                counts.runs += 1;
+            match self.expire_run(run).await {
+                Ok(Ok(())) => counts.runs += 1,
+                // It stands still, and so it stays; the others' time is up all the same.
+                Ok(Err(_)) | Err(StoreError::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(counts)
+    }
+
+    /// Runs whose definition this program cannot read: one must not keep a sweep from the others.
+    async fn unreadable(
+        &mut self,
+        settlements: &[Settlement],
+    ) -> Result<HashSet<RunId>, StoreError> {
+        let mut ids: Vec<RunId> = settlements.iter().map(|s| s.key.run).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut unreadable = HashSet::new();
+        for run in self.load_runs(&ids).await? {
+            match self.plan(&run.version).await {
+                Ok(_) => {}
+                Err(StoreError::Corrupt { .. }) => {
+                    unreadable.insert(run.id);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(unreadable)
     }
 
     /// Lets tasks go whose back-off has passed, and notes when the next is due.

@@ -9,7 +9,7 @@
 //! When a transaction fails, the batch is halved and each half tried alone, so
 //! that one poisonous request fails by itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::op::{Answer, Op};
 use super::plans::Plans;
 use super::{StoreError, sql};
 use crate::time::{Clock, Timestamp};
+use crate::workflow::plan::Plan;
 
 /// Requests in one commit at most.
 const MAX_BATCH: usize = 512;
@@ -59,6 +60,8 @@ pub(super) struct Writer {
     pub(super) data_version: i64,
     /// When [`Writer::must_tick`] last looked.
     pub(super) looked_at: tokio::time::Instant,
+    /// The last claim got tasks that this program cannot run: it must claim again.
+    pub(super) has_misclaimed: bool,
 }
 
 impl Writer {
@@ -240,22 +243,34 @@ impl Writer {
     ) -> Result<Vec<(usize, Granted)>, StoreError> {
         let found = Claimed::read(rows)?;
         let mut plans = HashMap::new();
+        let mut unreadable = HashSet::new();
         for task in &found {
             let version = task.version();
-            if !plans.contains_key(version) {
-                let plan = match self.plans.get(version) {
-                    Some(plan) => plan,
-                    None => {
-                        let spec =
-                            sqlx::query_scalar::<_, String>(sql::SPEC).bind(version.to_string());
-                        let spec = spec.fetch_one(&mut self.conn).await?;
-                        self.plans.compile(version, &spec)?
-                    }
-                };
-                plans.insert(Arc::clone(version), plan);
+            if plans.contains_key(version) || unreadable.contains(version) {
+                continue;
+            }
+            match self.plan(version).await {
+                Ok(plan) => {
+                    plans.insert(Arc::clone(version), plan);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "runs of version {version} stand still: this program cannot read their definition");
+                    unreadable.insert(Arc::clone(version));
+                }
             }
         }
+        // What nobody can run has taken the place of what somebody could.
+        self.has_misclaimed = !unreadable.is_empty();
         asked.granted(demand, found, &plans)
+    }
+
+    async fn plan(&mut self, version: &Arc<str>) -> Result<Arc<Plan>, StoreError> {
+        if let Some(plan) = self.plans.get(version) {
+            return Ok(plan);
+        }
+        let spec = sqlx::query_scalar::<_, String>(sql::SPEC).bind(version.to_string());
+        let spec = spec.fetch_one(&mut self.conn).await?;
+        self.plans.compile(version, &spec)
     }
 
     /// What the world may know once it is true.
@@ -266,6 +281,9 @@ impl Writer {
         }
         if let Some(at) = after.wake_at {
             self.wake_at = Some(self.wake_at.map_or(at, |known| known.min(at)));
+        }
+        if std::mem::take(&mut self.has_misclaimed) {
+            self.wake_at = Some(now);
         }
         if let Some(demand) = &self.demand {
             for (lane, granted) in claimed {

@@ -191,6 +191,9 @@ async fn look(engine: &Engine, graph: &Graph, run: RunId) -> Result<(), String> 
     order(graph, &all_events(engine, run).await)
 }
 
+/// A step's name, and the item's number where it is mapped.
+type TaskName = (String, Option<u32>);
+
 /// Every task ended as the model says, or was cancelled by a failure it did not cause.
 async fn tasks(
     engine: &Engine,
@@ -199,7 +202,7 @@ async fn tasks(
     run: RunId,
     fails: bool,
 ) -> Result<(), String> {
-    let mut attempts: BTreeMap<(String, Option<u32>), Vec<(i64, AttemptOutcome)>> = BTreeMap::new();
+    let mut attempts: BTreeMap<TaskName, Vec<(i64, AttemptOutcome)>> = BTreeMap::new();
     for attempt in engine.attempts(run).await.unwrap() {
         let of = (attempt.step.to_string(), attempt.item);
         attempts

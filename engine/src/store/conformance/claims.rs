@@ -285,6 +285,7 @@ async fn what_an_earlier_process_left_waiting_is_woken_by_the_next() {
     second.serve();
     assert!(second.is_quiet().await);
     second.clock.advance(Duration::from_secs(601));
+    second.beat().await;
     let granted = second.next().await;
     second.settle(granted, succeeded()).await.unwrap();
     second.finish().await;

@@ -282,3 +282,24 @@ async fn a_run_whose_time_is_up_fails_once_and_its_last_word_is_had_once() {
     );
     house.finish().await;
 }
+
+#[tokio::test]
+async fn a_worker_given_up_for_lost_claims_nothing_until_it_begins_anew() {
+    let mut house = House::new().await;
+    house.serve();
+    assert!(house.is_quiet().await);
+    house.clock.advance(LEASE + Duration::from_secs(1));
+    let run = house.submit(ONE).await;
+    assert!(house.inbox.try_recv().is_err(), "its lease is over");
+    house.sweep().await;
+    house.store.ring();
+    assert!(house.is_quiet().await, "it is lost");
+    let again = WorkerId::new(house.clock.now());
+    house.register(again).await;
+    house.demand.rename(again);
+    house.store.ring();
+    let granted = house.next().await;
+    assert_eq!((granted.claim.key.run, granted.claim.attempt), (run, 1));
+    house.settle(granted, succeeded()).await.unwrap();
+    house.finish().await;
+}

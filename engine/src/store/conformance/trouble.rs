@@ -154,3 +154,38 @@ async fn a_place_that_cannot_be_written_is_named_with_the_way_out() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_damaged_definition_stops_its_own_run_and_no_other() {
+    let first = House::new().await;
+    let late = CHAIN.replace("steps:", "timeout: 5s\nsteps:");
+    let broken = first.submit(&late).await;
+    let fine = first.submit(ONE).await;
+    let mut other = stranger(&first.path).await;
+    execute(
+        &mut other,
+        "update workflow_versions set spec = '{' where name = 'chain'",
+    )
+    .await;
+    // Another process, which has not met that definition yet.
+    let mut house = House::beside(&first.path, first.clock.clone(), &[("default", 1)]).await;
+    house.serve();
+    let granted = house.next().await;
+    assert_eq!(granted.claim.key.run, fine);
+    // Neither its lost task nor its lost time keeps a sweep from the others.
+    house.clock.advance(LEASE + Duration::from_secs(1));
+    assert_eq!(house.sweep().await.attempts, 1);
+    let again = WorkerId::new(house.clock.now());
+    house.register(again).await;
+    house.demand.rename(again);
+    drop(granted);
+    house.store.ring();
+    let granted = house.next().await;
+    assert_eq!((granted.claim.key.run, granted.claim.attempt), (fine, 2));
+    house.settle(granted, succeeded()).await.unwrap();
+    let cancel = Op::Act(broken, super::super::RunAction::Cancel);
+    let said = house.store.write(cancel).await.unwrap_err();
+    assert!(matches!(said, StoreError::Corrupt { .. }), "{said}");
+    assert!(!house.state(broken).await.is_terminal());
+    house.finish().await;
+}

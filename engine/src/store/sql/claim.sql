@@ -1,4 +1,5 @@
 -- The best due work of a queue: priority, then age. $1 token, $2 worker, $3 now, $4 queue, $5 at most.
+-- A worker given up for lost gets nothing: it would be taken away again at the next look.
 -- Answers with what the attempt needs of its run; long inputs are left to a later read.
 update task_runs set
     state = 'running', attempt = attempt + 1, token = $1, worker_id = $2, started_at = $3,
@@ -6,6 +7,7 @@ update task_runs set
 where (run_id, step, item) in (
     select run_id, step, item from task_runs
     where queue = $4 and state in ('ready', 'retrying') and held = 0
+        and exists (select 1 from workers where id = $2 and state = 'live' and lease_until >= $3)
     order by priority desc, due_at limit $5
 )
 returning json_array(run_id, step, item, attempt, queue, input, (
