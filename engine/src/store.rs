@@ -10,7 +10,7 @@
 //! | `writer` | the queue of requests, and how many share one commit |
 //! | `commit` | one transaction: load, decide, save |
 //! | `submit`, `claim`, `act`, `effects`, `upkeep` | the rest of what a transaction can do |
-//! | `script` | several statements in one trip |
+//! | `script`, `thread` | several statements in one trip; the thread that makes it |
 //! | `read`, `views` | questions, and their answers |
 //! | `rows`, `sql` | how rows travel, and every statement |
 
@@ -32,6 +32,7 @@ mod rows;
 mod script;
 mod sql;
 mod submit;
+mod thread;
 mod upkeep;
 mod views;
 mod writer;
@@ -94,7 +95,7 @@ impl Store {
             looked_at: tokio::time::Instant::now(),
             has_misclaimed: false,
         };
-        tokio::spawn(writer.run());
+        thread::run("aquatint-writer", writer.run());
         Self {
             outbox,
             readers,

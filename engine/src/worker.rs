@@ -18,8 +18,11 @@ mod scope;
 pub(crate) use attempt::concurrency_key;
 pub(crate) use handlers::Handlers;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -33,8 +36,8 @@ use crate::store::{Answer, Demand, Granted, Lane, Op, Overdue, Store, StoreError
 use crate::transport::local;
 use crate::workflow::plan::CONTROL_QUEUE;
 
-/// Slots for the engine's own small work.
-const CONTROL_SLOTS: u32 = 8;
+/// Slots for the engine's own small work: each is an expression and a commit shared with others.
+const CONTROL_SLOTS: u32 = 64;
 
 /// What every attempt of a process shares.
 #[derive(Debug)]
@@ -142,12 +145,13 @@ impl Worker {
             let shared = Arc::clone(&shared);
             let held = Arc::clone(&demand.held);
             let handle = move |ticket: Granted| {
-                // A task of its own: apalis polls all of a worker's handlers in one.
-                let running =
-                    tokio::spawn(attempt::run(Arc::clone(&shared), Arc::clone(&held), ticket));
+                let driver = attempt::run(Arc::clone(&shared), Arc::clone(&held), ticket);
+                // apalis polls all of a queue's drivers in one task, which suits
+                // them: they do little, and a task of its own would wake a thread.
+                let guarded = AssertUnwindSafe(driver).catch_unwind();
                 async move {
-                    if let Err(error) = running.await {
-                        tracing::error!(%error, "an attempt's driver ended abnormally; its lease will show it");
+                    if guarded.await.is_err() {
+                        tracing::error!("an attempt's driver panicked; its lease will show it");
                     }
                 }
             };

@@ -60,7 +60,7 @@ pub(super) async fn connect(
         .foreign_keys(false)
         .statement_cache_capacity(128)
         .pragma("cache_size", "-8192")
-        .pragma("wal_autocheckpoint", "4000")
+        .pragma("wal_autocheckpoint", "1000")
         .pragma("temp_store", "memory")
         .disable_statement_logging();
     let mut conn = options
