@@ -13,6 +13,8 @@ use aquatint_engine::run::{AttemptOutcome, Event};
 use aquatint_engine::{Engine, EngineConfig, Library, RunState, Submission};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
 const CHAIN: &str = "name: chain
 inputs: { n: integer }
@@ -82,6 +84,25 @@ impl Site {
         Process(child)
     }
 
+    /// Stops a worker, but not amid a commit: then it would hold the database
+    /// itself, and nobody could take its place.
+    async fn stop(&self, worker: &Process) {
+        let path = self.folder.path().join("data/aquatint.db");
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(Duration::from_millis(100));
+        for _ in 0..50 {
+            worker.signal(Signal::STOP);
+            let mut conn = options.connect().await.unwrap();
+            if let Ok(lock) = conn.begin_with("begin immediate").await {
+                lock.rollback().await.unwrap();
+                return;
+            }
+            worker.signal(Signal::CONT);
+        }
+        panic!("the worker is always amid a commit");
+    }
+
     async fn submit(&self, workflow: &str, inputs: Value) -> RunId {
         let submission = Submission::new(workflow, inputs);
         self.engine.submit(submission).await.unwrap().run
@@ -139,7 +160,7 @@ async fn a_worker_stopped_past_its_lease_changes_nothing_when_it_goes_on() {
             site.engine.changed(*run).await;
         }
     }
-    sleeper.signal(Signal::STOP);
+    site.stop(&sleeper).await;
     let other = site.worker();
     let mut stories = Vec::new();
     for run in &runs {
