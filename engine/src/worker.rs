@@ -316,6 +316,7 @@ async fn heartbeats(
                 "the lease could not be renewed in time: stopping this worker's own work, since others may begin it now"
             );
             has_given_up = true;
+            demand.suspend();
             demand.held.disown_all();
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use aquatint_engine::id::RunId;
 use aquatint_engine::run::AttemptOutcome;
 use aquatint_engine::{EngineConfig, RunState, TaskState};
 use serde_json::json;
@@ -235,6 +236,19 @@ impl Frozen {
     }
 }
 
+/// The first attempt was lost, the last one succeeded. On a machine so busy that
+/// a lease this short is missed once more, one more may be lost between.
+async fn lost_then_succeeded(bench: &Bench, run: RunId) {
+    let attempts = bench.engine.attempts(run).await.unwrap();
+    let outcomes: Vec<_> = attempts.iter().map(|a| a.outcome).collect();
+    let (last, before) = outcomes.split_last().unwrap();
+    let all_lost = before.iter().all(|o| *o == AttemptOutcome::Lost);
+    assert!(
+        *last == AttemptOutcome::Succeeded && all_lost && !before.is_empty(),
+        "{outcomes:?}"
+    );
+}
+
 fn short_lease(config: &mut EngineConfig) {
     config.lease = Duration::from_millis(600);
 }
@@ -268,15 +282,7 @@ async fn a_worker_that_stood_still_past_its_lease_changes_nothing_when_it_comes_
     );
     alive.let_go();
     assert_eq!(alive.wait(run).await.state, RunState::Succeeded);
-    let outcomes: Vec<_> = alive
-        .engine
-        .attempts(run)
-        .await
-        .unwrap()
-        .iter()
-        .map(|a| a.outcome)
-        .collect();
-    assert_eq!(outcomes, [AttemptOutcome::Lost, AttemptOutcome::Succeeded]);
+    lost_then_succeeded(&alive, run).await;
     frozen.finish().await;
     alive.finish().await;
 }
@@ -296,15 +302,7 @@ async fn a_worker_that_cannot_renew_its_lease_stops_its_own_work() {
     bench.begun().await;
     bench.let_go();
     assert_eq!(bench.wait(run).await.state, RunState::Succeeded);
-    let outcomes: Vec<_> = bench
-        .engine
-        .attempts(run)
-        .await
-        .unwrap()
-        .iter()
-        .map(|a| a.outcome)
-        .collect();
-    assert_eq!(outcomes, [AttemptOutcome::Lost, AttemptOutcome::Succeeded]);
+    lost_then_succeeded(&bench, run).await;
     bench.finish().await;
 }
 

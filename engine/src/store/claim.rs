@@ -203,6 +203,8 @@ pub(crate) struct Demand {
     pub(crate) lanes: Vec<Lane>,
     pub(crate) held: Arc<Holdings>,
     closed: AtomicBool,
+    /// Its lease is over, and it has not begun anew yet.
+    suspended: AtomicBool,
 }
 
 impl Demand {
@@ -212,6 +214,7 @@ impl Demand {
             lanes,
             held: Arc::default(),
             closed: AtomicBool::new(false),
+            suspended: AtomicBool::new(false),
         }
     }
 
@@ -222,6 +225,12 @@ impl Demand {
     /// A worker that was given up for lost goes on under a new name.
     pub(crate) fn rename(&self, worker: WorkerId) {
         *self.worker.lock().unwrap_or_else(PoisonError::into_inner) = worker;
+        self.suspended.store(false, Ordering::SeqCst);
+    }
+
+    /// Claims nothing until the next [`Demand::rename`].
+    pub(crate) fn suspend(&self) {
+        self.suspended.store(true, Ordering::SeqCst);
     }
 
     /// Claims no more.
@@ -273,7 +282,7 @@ pub(super) struct Asked {
 impl Commit<'_> {
     /// Asks for what the worker's free slots can take; `None` when there is nothing to ask for.
     pub(super) fn ask_for_claims(&mut self, demand: &Demand) -> Option<Asked> {
-        if demand.closed.load(Ordering::SeqCst) {
+        if demand.closed.load(Ordering::SeqCst) || demand.suspended.load(Ordering::SeqCst) {
             return None;
         }
         let mut asked = Asked {
