@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -112,6 +113,7 @@ impl Engine {
             config,
             handlers,
             scopes: Default::default(),
+            serving: AtomicBool::new(false),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -121,9 +123,16 @@ impl Engine {
     /// Begins to serve queues in this process.
     ///
     /// # Errors
-    /// When the worker cannot be registered.
+    /// When there is one already, or it cannot be registered.
     pub async fn start_worker(&self, config: WorkerConfig) -> Result<Worker, EngineError> {
-        Ok(Worker::start(Arc::clone(&self.shared), config).await?)
+        if self.shared.serving.swap(true, Ordering::SeqCst) {
+            return Err(EngineError::AlreadyServing);
+        }
+        let started = Worker::start(Arc::clone(&self.shared), config).await;
+        if started.is_err() {
+            self.shared.serving.store(false, Ordering::SeqCst);
+        }
+        Ok(started?)
     }
 
     /// The definitions and tasks this engine knows.

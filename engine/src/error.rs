@@ -48,6 +48,9 @@ pub enum EngineError {
     /// There are no runs at all.
     #[error("there are no runs yet")]
     NoRuns,
+    /// A second worker in one engine.
+    #[error("this engine has a worker already; stop it first, or open another engine")]
+    AlreadyServing,
     /// A folder cannot be used.
     #[error("cannot use the folder {}: {reason}; choose another data directory (AQUATINT_DATA_DIR)", .path.display())]
     Folder {

@@ -20,6 +20,7 @@ pub(crate) use handlers::Handlers;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     /// Handlers run apart from the engine's own loops: one that blocks a thread blocks no heartbeat.
     pub(crate) handlers: Handlers,
     pub(crate) scopes: scope::Cache,
+    /// Whether a worker runs: the store claims for one only.
+    pub(crate) serving: AtomicBool,
 }
 
 /// A running worker. Dropping it without [`Worker::stop`] is a crash, which leases repair.
@@ -213,6 +216,7 @@ impl Worker {
             task.abort();
         }
         drop(self.lease_file.take());
+        self.shared.serving.store(false, Ordering::SeqCst);
     }
 }
 

@@ -140,3 +140,16 @@ async fn refused_inputs_name_the_field_and_submit_nothing() {
     );
     bench.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_has_one_worker_at_a_time() {
+    let mut bench = Bench::new(&[CHAIN]).await;
+    let queue = aquatint_engine::id::QueueName::new("default").unwrap();
+    let config = || aquatint_engine::WorkerConfig::new([(queue.clone(), 1)]);
+    let refusal = bench.engine.start_worker(config()).await.unwrap_err();
+    assert!(refusal.to_string().contains("stop it first"), "{refusal}");
+    bench.worker.take().unwrap().stop().await;
+    bench.start_worker(1).await;
+    bench.run("chain", json!({"word": "x"})).await;
+    bench.finish().await;
+}

@@ -337,12 +337,27 @@ fn bounded(json: String, what: &str) -> Result<Arc<str>, TaskError> {
             ),
         ));
     }
-    // A NUL character is legal JSON and no legal text in a database.
-    Ok(if json.contains("\\u0000") {
-        json.replace("\\u0000", "\\ufffd").into()
-    } else {
-        json.into()
-    })
+    Ok(without_nul(json).into())
+}
+
+/// A NUL character is legal JSON and no legal text in a database: shown as U+FFFD.
+fn without_nul(json: String) -> String {
+    const NUL: &str = "\\u0000";
+    if !json.contains(NUL) {
+        return json;
+    }
+    let mut clean = String::with_capacity(json.len());
+    let mut rest = json.as_str();
+    while let Some(at) = rest.find(NUL) {
+        let (before, found) = rest.split_at(at);
+        clean.push_str(before);
+        // After an odd number of backslashes, this one is text itself.
+        let escaped = clean.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1;
+        clean.push_str(if escaped { NUL } else { "\\ufffd" });
+        rest = &found[NUL.len()..];
+    }
+    clean.push_str(rest);
+    clean
 }
 
 fn bad_expression(place: &str, error: &ExprError) -> TaskError {
@@ -362,4 +377,23 @@ fn store_trouble(error: &StoreError) -> TaskError {
         "store",
         format!("what the step refers to could not be read: {error}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_nul;
+
+    #[test]
+    fn only_real_nul_characters_are_replaced() {
+        for (text, shown) in [
+            ("plain", "plain"),
+            ("a\0b", "a\u{fffd}b"),
+            ("\\u0000", "\\u0000"),
+            ("\\\0", "\\\u{fffd}"),
+        ] {
+            let json = serde_json::to_string(text).expect("text");
+            let back: String = serde_json::from_str(&without_nul(json)).expect("still JSON");
+            assert_eq!(back, shown, "{text:?}");
+        }
+    }
 }
