@@ -67,13 +67,22 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) async fn run(mut self) {
         let mut batch = Vec::new();
+        // One timer for all waits: to set one for each would wake whoever keeps them.
+        let mut ticker = tokio::time::interval(FOREIGN_POLL);
+        ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let mut closing = None;
             let mut tick = false;
-            match tokio::time::timeout(self.nap(), self.inbox.recv()).await {
-                Ok(Some(message)) => self.accept(message, &mut batch, &mut closing),
-                Ok(None) => return self.close(None).await,
-                Err(_) => tick = true,
+            let soon = self.due_within(FOREIGN_POLL);
+            let serving = self.demand.is_some();
+            tokio::select! {
+                biased;
+                message = self.inbox.recv() => match message {
+                    Some(message) => self.accept(message, &mut batch, &mut closing),
+                    None => return self.close(None).await,
+                },
+                () = tokio::time::sleep(soon.unwrap_or_default()), if soon.is_some() => tick = true,
+                _ = ticker.tick(), if serving => tick = true,
             }
             while batch.len() < MAX_BATCH
                 && closing.is_none()
@@ -119,15 +128,11 @@ impl Writer {
         }
     }
 
-    /// How long to wait for a request before looking around.
-    fn nap(&self) -> Duration {
-        if self.demand.is_none() {
-            return Duration::from_secs(3600);
-        }
-        let due = self.wake_at.map_or(FOREIGN_POLL, |at| {
-            Duration::from_millis(u64::try_from(at.since_ms(self.clock.now())).unwrap_or(0))
-        });
-        due.min(FOREIGN_POLL)
+    /// How long until the next task's back-off has passed, where that is sooner than `limit`.
+    fn due_within(&self, limit: Duration) -> Option<Duration> {
+        let at = self.wake_at.filter(|_| self.demand.is_some())?;
+        let wait_ms = u64::try_from(at.since_ms(self.clock.now())).unwrap_or(0);
+        Some(Duration::from_millis(wait_ms)).filter(|wait| *wait < limit)
     }
 
     /// Whether anything outside our own requests asks for a look: a due retry, or another process.
