@@ -26,11 +26,6 @@ use crate::config::{Flags, Settings};
 use crate::context::Context;
 use crate::exit::{Exit, Result};
 
-/// A database and a scheduler allocate little and often; the system's allocator
-/// costs them a seventh of their throughput.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const EXAMPLES: &str = "\
 Begin with a picture:
   aquatint run image-generation -i prompt='a lighthouse on a cliff at sunset'
