@@ -336,8 +336,10 @@ async fn sweeps(shared: Arc<Shared>, demand: Arc<Demand>, stopping: Cancellation
             () = stopping.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
         }
-        if let Err(error) = sweep(&shared.store, &shared.config, Some(&demand)).await {
-            tracing::warn!(%error, "a sweep failed; trying again");
+        match sweep(&shared.store, &shared.config, Some(&demand)).await {
+            Ok(_) => {}
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::warn!(%error, "a sweep failed; trying again"),
         }
         // Spread over processes, so that they do not all sweep at the same moment.
         wait = pause.mul_f64(0.75 + fastrand::f64() / 2.0);

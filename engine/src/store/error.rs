@@ -96,6 +96,9 @@ impl StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
+        if matches!(error, sqlx::Error::PoolClosed) {
+            return Self::Closed;
+        }
         let detail = match &error {
             sqlx::Error::Database(database) => database.message().to_owned(),
             _ => error.to_string(),
