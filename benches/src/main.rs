@@ -60,6 +60,9 @@ async fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         let mut samples = Vec::with_capacity(options.repeat);
         for _ in 0..options.repeat.max(1) {
             let rig = Rig::start(options.dir.as_deref(), options.slots, options.normal).await?;
+            if !workload.is_fresh {
+                rig.settle_log().await?;
+            }
             samples.push((workload.run)(&rig).await?);
             rig.stop().await;
         }

@@ -15,7 +15,7 @@ use crate::id::RunId;
 use crate::library::Library;
 use crate::run::{Event, NewRun, RunOptions, RunState};
 use crate::store::{
-    Answer, ArtifactView, AttemptView, LogView, Op, RunAction, RunFilter, RunView, Store,
+    Answer, ArtifactView, AttemptView, Hint, LogView, Op, RunAction, RunFilter, RunView, Store,
     SweepCounts, TaskView,
 };
 use crate::task::Progress;
@@ -219,11 +219,15 @@ impl Engine {
     pub async fn wait(&self, run: RunId) -> Result<RunView, EngineError> {
         let mut changes = self.shared.store.watch(run);
         loop {
-            changes.borrow_and_update();
+            let seen = *changes.borrow_and_update();
             if self.shared.store.run_state(run).await?.is_terminal() {
                 return Ok(self.shared.store.run(run).await?);
             }
-            let _ = tokio::time::timeout(FOREIGN_POLL, changes.changed()).await;
+            // A step's end is no reason to look: it would take the time of the next step.
+            let tells = |hint: &Hint| {
+                (hint.is_over && hint.count != seen.count) || hint.foreign != seen.foreign
+            };
+            let _ = tokio::time::timeout(FOREIGN_POLL, changes.wait_for(tells)).await;
         }
     }
 

@@ -49,6 +49,7 @@ pub use open::Durability;
 pub use views::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
 
 pub(crate) use claim::{Claim, Demand, Granted, Halt, Holdings, Lane};
+pub(crate) use notifier::Hint;
 pub(crate) use op::{Answer, AttemptReport, Op, Overdue, WorkerRow};
 
 use plans::Plans;
@@ -145,7 +146,7 @@ impl Store {
     }
 
     /// Changes whenever the run does: a hint to look again.
-    pub(crate) fn watch(&self, run: RunId) -> tokio::sync::watch::Receiver<u64> {
+    pub(crate) fn watch(&self, run: RunId) -> tokio::sync::watch::Receiver<Hint> {
         self.notifier.watch(run)
     }
 

@@ -40,6 +40,10 @@ use crate::workflow::plan::CONTROL_QUEUE;
 /// Slots for the engine's own small work: each is an expression and a commit shared with others.
 const CONTROL_SLOTS: u32 = 64;
 
+/// An attempt that takes longer than this is told of while it runs; shorter
+/// ones are told of with their report, in the same commit.
+const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
+
 /// What every attempt of a process shares.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -172,6 +176,10 @@ impl Worker {
             Arc::clone(&demand),
             queues,
             stopping.clone(),
+        )));
+        loops.push(tokio::spawn(announcements(
+            Arc::clone(&shared),
+            Arc::clone(&demand),
         )));
         loops.push(tokio::spawn(sweeps(
             Arc::clone(&shared),
@@ -322,6 +330,19 @@ async fn heartbeats(
             has_given_up = true;
             demand.suspend();
             demand.held.disown_all();
+        }
+    }
+}
+
+/// Tells of attempts that are under way for a while. One timer for all of them:
+/// one each would wake the thread that keeps the timers at every attempt.
+async fn announcements(shared: Arc<Shared>, demand: Arc<Demand>) {
+    let mut ticks = tokio::time::interval(ANNOUNCE_AFTER / 2);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for (key, token) in demand.held.announce(ANNOUNCE_AFTER) {
+            shared.store.post(Op::Announce(key, token));
         }
     }
 }

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -81,22 +82,38 @@ impl Halt {
 /// The attempts this process holds. Entered before anybody can be told of the claim.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
-    attempts: Mutex<HashMap<TaskKey, (i64, Halt)>>,
+    attempts: Mutex<HashMap<TaskKey, Holding>>,
     emptied: tokio::sync::Notify,
 }
 
+/// One attempt this process holds.
+#[derive(Debug)]
+struct Holding {
+    token: i64,
+    halt: Halt,
+    since: Instant,
+    /// Whether the store was told that it is under way.
+    is_announced: bool,
+}
+
 impl Holdings {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TaskKey, (i64, Halt)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TaskKey, Holding>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enter(&self, key: TaskKey, token: i64, halt: Halt) {
-        self.lock().insert(key, (token, halt));
+        let holding = Holding {
+            token,
+            halt,
+            since: Instant::now(),
+            is_announced: false,
+        };
+        self.lock().insert(key, holding);
     }
 
     pub(crate) fn leave(&self, key: TaskKey, token: i64) {
         let mut attempts = self.lock();
-        if attempts.get(&key).is_some_and(|(t, _)| *t == token) {
+        if attempts.get(&key).is_some_and(|held| held.token == token) {
             attempts.remove(&key);
         }
         if attempts.is_empty() {
@@ -107,44 +124,57 @@ impl Holdings {
     pub(crate) fn contains(&self, key: TaskKey, token: i64) -> bool {
         self.lock()
             .get(&key)
-            .is_some_and(|(held, _)| *held == token)
+            .is_some_and(|held| held.token == token)
     }
 
     pub(crate) fn list(&self) -> Vec<(TaskKey, i64)> {
         self.lock()
             .iter()
-            .map(|(key, (token, _))| (*key, *token))
+            .map(|(key, held)| (*key, held.token))
+            .collect()
+    }
+
+    /// Attempts that run for longer than `age`, each told once.
+    pub(crate) fn announce(&self, age: Duration) -> Vec<(TaskKey, i64)> {
+        let mut attempts = self.lock();
+        let fresh = attempts.iter_mut().filter(|(_, held)| !held.is_announced);
+        fresh
+            .filter(|(_, held)| held.since.elapsed() >= age)
+            .map(|(key, held)| {
+                held.is_announced = true;
+                (*key, held.token)
+            })
             .collect()
     }
 
     pub(crate) fn disown(&self, keys: &[(TaskKey, i64)]) {
         let attempts = self.lock();
         for (key, token) in keys {
-            if let Some((held, halt)) = attempts.get(key)
-                && held == token
+            if let Some(held) = attempts.get(key)
+                && held.token == *token
             {
-                halt.disown();
+                held.halt.disown();
             }
         }
     }
 
     pub(crate) fn disown_all(&self) {
-        self.lock().values().for_each(|(_, halt)| halt.disown());
+        self.lock().values().for_each(|held| held.halt.disown());
     }
 
     pub(crate) fn release_all(&self) {
-        self.lock().values().for_each(|(_, halt)| halt.release());
+        self.lock().values().for_each(|held| held.halt.release());
     }
 
     fn stop(&self, stop: Stop) {
-        for (key, (_, halt)) in self.lock().iter() {
+        for (key, held) in self.lock().iter() {
             let hit = key.run == stop.run
                 && stop.except != Some(key.step)
                 && stop
                     .only
                     .is_none_or(|step| key.step == step && key.item >= 0);
             if hit {
-                halt.disown();
+                held.halt.disown();
             }
         }
     }

@@ -23,7 +23,8 @@ use crate::workflow::plan::Plan;
 #[derive(Debug, Default)]
 pub(super) struct After {
     pub(super) rings: HashSet<QueueName>,
-    pub(super) touched: HashSet<RunId>,
+    /// Runs that changed, and whether they are over.
+    pub(super) touched: HashMap<RunId, bool>,
     pub(super) stops: Vec<Stop>,
     /// The soonest due time among tasks this transaction sent into their back-off.
     pub(super) wake_at: Option<Timestamp>,
@@ -384,7 +385,10 @@ impl<'a> Commit<'a> {
         self.push_rows(sql::INSERT_ATTEMPTS, &attempts);
         self.push_rows(sql::SAVE_RUNS, &runs);
         self.push_rows(sql::INSERT_EVENTS, &events);
-        self.after.touched.extend(worksets.iter().map(|w| w.run.id));
+        let touched = worksets
+            .iter()
+            .map(|w| (w.run.id, w.run.state.is_terminal()));
+        self.after.touched.extend(touched);
     }
 }
 

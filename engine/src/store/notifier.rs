@@ -7,36 +7,51 @@ use tokio::sync::watch;
 
 use crate::id::RunId;
 
+/// What is known of a run without looking.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Hint {
+    /// Rises whenever the run may have changed.
+    pub(crate) count: u64,
+    /// Rises when another process wrote something: this run may be concerned, too.
+    pub(crate) foreign: u64,
+    /// The last change that this process made has ended the run.
+    pub(crate) is_over: bool,
+}
+
 /// Who watches which run.
 #[derive(Debug, Default)]
 pub(crate) struct Notifier {
-    watched: Mutex<HashMap<RunId, watch::Sender<u64>>>,
+    watched: Mutex<HashMap<RunId, watch::Sender<Hint>>>,
 }
 
 impl Notifier {
     /// A receiver that changes whenever the run does.
-    pub(crate) fn watch(&self, run: RunId) -> watch::Receiver<u64> {
+    pub(crate) fn watch(&self, run: RunId) -> watch::Receiver<Hint> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if watched.len() > 1_000 {
             watched.retain(|_, sender| sender.receiver_count() > 0);
         }
         watched
             .entry(run)
-            .or_insert_with(|| watch::channel(0).0)
+            .or_insert_with(|| watch::channel(Hint::default()).0)
             .subscribe()
     }
 
-    pub(crate) fn touched(&self, runs: impl IntoIterator<Item = RunId>) {
+    /// These runs have changed; with each, whether it is over now.
+    pub(crate) fn touched(&self, runs: impl IntoIterator<Item = (RunId, bool)>) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if watched.is_empty() {
             return;
         }
-        for run in runs {
+        for (run, is_over) in runs {
             if let Some(sender) = watched.get(&run) {
                 if sender.receiver_count() == 0 {
                     watched.remove(&run);
                 } else {
-                    sender.send_modify(|n| *n += 1);
+                    sender.send_modify(|hint| {
+                        hint.count += 1;
+                        hint.is_over = is_over;
+                    });
                 }
             }
         }
@@ -46,7 +61,10 @@ impl Notifier {
     pub(crate) fn foreign(&self) {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         for sender in watched.values() {
-            sender.send_modify(|n| *n += 1);
+            sender.send_modify(|hint| {
+                hint.count += 1;
+                hint.foreign += 1;
+            });
         }
     }
 }

@@ -91,7 +91,9 @@ impl Commit<'_> {
             })
             .collect();
         self.push_rows(sql::INSERT_LOGS, &logs);
-        self.after.touched.extend(reports.iter().map(|r| r.key.run));
+        for report in reports {
+            self.after.touched.entry(report.key.run).or_insert(false);
+        }
     }
 
     /// Gives up what a look around found; the same guards as any report, since

@@ -23,10 +23,6 @@ use crate::workflow::plan::PlanStep;
 /// How often progress and log lines are stored while an attempt runs.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 
-/// An attempt that takes longer than this is told of while it runs; shorter
-/// ones are told of with their report, in the same commit.
-const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
-
 /// Log lines of one attempt at most; what follows is dropped, with a note.
 const MAX_LOG_LINES: i64 = 10_000;
 
@@ -171,9 +167,7 @@ async fn drive(
     let began = Instant::now();
     let hard_limit = tokio::time::sleep_until(began + step.timeout);
     let soft_limit = tokio::time::sleep_until(began + step.soft_timeout.unwrap_or(step.timeout));
-    let announcement = tokio::time::sleep_until(began + ANNOUNCE_AFTER);
-    tokio::pin!(hard_limit, soft_limit, announcement);
-    let mut announced = false;
+    tokio::pin!(hard_limit, soft_limit);
     let mut store_at: Option<Instant> = None;
     // The first word is stored at once, the others now and then.
     let mut next_store = began;
@@ -189,10 +183,6 @@ async fn drive(
                     journal.shared.end(handle, pool).await;
                 }
                 return End::TimedOut;
-            }
-            () = &mut announcement, if !announced => {
-                announced = true;
-                journal.announce();
             }
             () = &mut soft_limit, if !soft.is_cancelled() => soft.cancel(),
             Some(report) = journal.inbox.recv() => {
@@ -265,12 +255,6 @@ impl Journal<'_> {
                 }
             }
         }
-    }
-
-    fn announce(&self) {
-        self.shared
-            .store
-            .post(Op::Announce(self.claim.key, self.claim.token));
     }
 
     fn drain(&mut self) {
