@@ -4,15 +4,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::id::QueueName;
-use crate::store::Durability;
+use crate::store::{Database, Durability};
 use crate::time::Clock;
 
 /// How an engine keeps its state and how patient it is.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EngineConfig {
-    /// Holds the database, the artifacts and the scratch folders.
+    /// Holds the scratch folders, and by default the database and the artifacts.
     pub data_dir: PathBuf,
+    /// Where the truth is kept.
+    pub database: Database,
     /// What a power cut may take.
     pub durability: Durability,
     /// Where "now" comes from.
@@ -27,8 +29,11 @@ impl EngineConfig {
     /// The defaults, over a data directory.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let data_dir = data_dir.into();
+        let path = data_dir.join("aquatint.db");
         Self {
-            data_dir: data_dir.into(),
+            data_dir,
+            database: Database::Sqlite { path },
             durability: Durability::default(),
             clock: Clock::system(),
             lease: Duration::from_secs(15),

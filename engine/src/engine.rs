@@ -99,12 +99,7 @@ impl Engine {
         };
         let artifacts = ArtifactStore::open(&config.data_dir.join("artifacts"))
             .map_err(|e| folder("artifacts", &e))?;
-        let store = Store::open(
-            &config.data_dir.join("aquatint.db"),
-            config.durability,
-            config.clock.clone(),
-        )
-        .await?;
+        let store = Store::open(&config.database, config.durability, config.clock.clone()).await?;
         let handlers = Handlers::start().map_err(|e| folder("", &e))?;
         let shared = Shared {
             store,

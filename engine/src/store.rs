@@ -6,19 +6,20 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `open` | connecting, migrating, refusing what cannot be served |
+//! | `open`, `connection`, `readers` | connecting, migrating, refusing what cannot be served; who writes and who reads |
 //! | `writer` | the queue of requests, and how many share one commit |
 //! | `commit` | one transaction: load, decide, save |
 //! | `submit`, `claim`, `act`, `effects`, `upkeep` | the rest of what a transaction can do |
 //! | `script`, `thread` | several statements in one trip; the thread that makes it |
 //! | `read`, `views` | questions, and their answers |
-//! | `rows`, `sql` | how rows travel, and every statement |
+//! | `rows`, `sql`, `statement` | how rows travel, every statement, and how each database says it |
 
 mod act;
 mod claim;
 mod commit;
 #[cfg(test)]
 mod conformance;
+mod connection;
 mod effects;
 mod error;
 mod notifier;
@@ -28,31 +29,33 @@ mod open;
 mod plan_tests;
 mod plans;
 mod read;
+mod readers;
 mod rows;
 mod script;
 mod sql;
+mod statement;
 mod submit;
 mod thread;
 mod upkeep;
 mod views;
 mod writer;
 
-use std::path::Path;
 use std::sync::Arc;
 
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 pub use error::StoreError;
 pub use op::{RunAction, SweepCounts};
-pub use open::Durability;
+pub use open::{Database, Durability, PostgresUrl};
 pub use views::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
 
 pub(crate) use claim::{Claim, Demand, Granted, Halt, Holdings, Lane};
 pub(crate) use notifier::Hint;
 pub(crate) use op::{Answer, AttemptReport, Op, Overdue, WorkerRow};
 
+use connection::Connection;
 use plans::Plans;
+use readers::Readers;
 
 use crate::id::RunId;
 use crate::time::Clock;
@@ -63,24 +66,34 @@ use writer::{Message, Request, Writer};
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     outbox: mpsc::UnboundedSender<Message>,
-    readers: SqlitePool,
+    readers: Readers,
     plans: Plans,
     notifier: Arc<Notifier>,
 }
 
 impl Store {
-    /// Opens the database file, making and migrating it as needed, and starts the writer.
+    /// Opens the database, making and migrating what is needed, and starts the writer.
     pub(crate) async fn open(
-        path: &Path,
+        database: &Database,
         durability: Durability,
         clock: Clock,
     ) -> Result<Self, StoreError> {
-        let (conn, readers) = open::connect(path, durability).await?;
-        Ok(Self::over(conn, readers, clock))
+        match database {
+            Database::Sqlite { path } => {
+                let (conn, readers) = open::sqlite::connect(path, durability).await?;
+                let conn = Connection::sqlite(conn);
+                Ok(Self::over(conn, Readers::Sqlite(readers), clock))
+            }
+            Database::Postgres(url) => {
+                let opened = open::postgres::connect(url, &clock).await?;
+                let conn = Connection::postgres(opened.conn, opened.options);
+                Ok(Self::over(conn, Readers::Postgres(opened.readers), clock))
+            }
+        }
     }
 
     /// A store over connections that are ready.
-    fn over(conn: SqliteConnection, readers: SqlitePool, clock: Clock) -> Self {
+    fn over(conn: Connection, readers: Readers, clock: Clock) -> Self {
         let (outbox, inbox) = mpsc::unbounded_channel();
         let plans = Plans::default();
         let notifier = Arc::new(Notifier::default());
@@ -92,9 +105,10 @@ impl Store {
             notifier: Arc::clone(&notifier),
             demand: None,
             wake_at: None,
-            data_version: 0,
             looked_at: tokio::time::Instant::now(),
             has_misclaimed: false,
+            waiting: std::collections::VecDeque::new(),
+            doubtful: None,
         };
         thread::run("aquatint-writer", writer.run());
         Self {

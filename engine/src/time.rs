@@ -41,43 +41,83 @@ impl std::fmt::Display for Timestamp {
     }
 }
 
-/// Where "now" comes from: the system, or a test's hand.
-#[derive(Debug, Clone, Default)]
-pub struct Clock(Option<Arc<AtomicI64>>);
+/// Where "now" comes from: the system, or a test's hand. Copies share it.
+#[derive(Debug, Clone)]
+pub struct Clock(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    /// The system's, and how far ahead of it the shared database is, in ms.
+    System(Arc<AtomicI64>),
+    Manual(Arc<AtomicI64>),
+}
+
+/// Differences below this are the network's, not the clock's.
+const NOTICEABLE_MS: i64 = 20;
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::system()
+    }
+}
 
 impl Clock {
     /// The machine's own clock.
     #[must_use]
     pub fn system() -> Self {
-        Self(None)
+        Self(Source::System(Arc::default()))
     }
 
     /// A clock that stands still until [`Clock::advance`] moves it.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        Self(Some(Arc::new(AtomicI64::new(start.0))))
+        Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
     }
 
     /// The present moment.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Some(hand) => Timestamp(hand.load(Ordering::SeqCst)),
-            None => Timestamp(
-                std::time::SystemTime::now()
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
-            ),
+            Source::Manual(hand) => Timestamp(hand.load(Ordering::SeqCst)),
+            Source::System(ahead) => {
+                Timestamp(system_ms().saturating_add(ahead.load(Ordering::Relaxed)))
+            }
         }
     }
 
     /// Moves a manual clock forward; does nothing to the system's.
     pub fn advance(&self, by: std::time::Duration) {
-        if let Some(hand) = &self.0 {
+        if let Source::Manual(hand) = &self.0 {
             hand.fetch_add(
                 i64::try_from(by.as_millis()).unwrap_or(i64::MAX),
                 Ordering::SeqCst,
             );
         }
     }
+
+    /// Goes by another machine's clock from now on, which shows `there` at this
+    /// moment; does nothing to a manual one.
+    pub(crate) fn follow(&self, there: Timestamp) {
+        if let Source::System(ahead) = &self.0 {
+            let apart = there.0.saturating_sub(system_ms());
+            if (apart - ahead.load(Ordering::Relaxed)).abs() > NOTICEABLE_MS {
+                ahead.store(apart, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// How far the clock that is followed is ahead of this machine's, ms.
+    #[must_use]
+    pub fn ahead_ms(&self) -> i64 {
+        match &self.0 {
+            Source::System(ahead) => ahead.load(Ordering::Relaxed),
+            Source::Manual(_) => 0,
+        }
+    }
+}
+
+fn system_ms() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

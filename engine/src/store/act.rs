@@ -32,7 +32,7 @@ impl Commit<'_> {
                 let decided = work.retry(hold, now);
                 if decided.is_ok() {
                     let queued = [run.to_string().into(), i64::from(hold).into()];
-                    self.script.push(sql::SET_QUEUED, queued);
+                    self.script.push(&sql::SET_QUEUED, queued);
                 }
                 decided
             }
@@ -46,22 +46,24 @@ impl Commit<'_> {
             i64::from(work.run.paused).into(),
             work.run.generation.into(),
         ];
-        self.script.push(sql::SAVE_TERMS, terms);
+        self.script.push(&sql::SAVE_TERMS, terms);
         if action == RunAction::Retry {
             // Zero stands for none: statements here carry text and numbers only.
             let deadline = work.run.deadline_at.map_or(0, |at| at.0);
             self.script.push(
-                sql::SAVE_DEADLINE,
+                &sql::SAVE_DEADLINE,
                 [run.to_string().into(), deadline.into()],
             );
         }
         self.commit_one(work).await?;
         // Pausing concerns rows by the thousand, so it is a statement, not a decision on each.
         match action {
-            RunAction::Pause => self.script.push(sql::PAUSE_TASKS, [run.to_string().into()]),
+            RunAction::Pause => self
+                .script
+                .push(&sql::PAUSE_TASKS, [run.to_string().into()]),
             RunAction::Resume => {
                 let queues = self
-                    .ask(sql::RESUME_TASKS, [run.to_string().into()])
+                    .ask(&sql::RESUME_TASKS, [run.to_string().into()])
                     .await?;
                 self.ring_named(&queues);
             }
@@ -121,7 +123,7 @@ impl Commit<'_> {
             None => "run",
             Some(row) if !row.state.is_terminal() => "finished run",
             Some(_) => {
-                for statement in sql::DELETE_RUN {
+                for statement in sql::DELETE_WHOLE_RUN {
                     self.script.push(statement, [run.to_string().into()]);
                 }
                 return Ok(Ok(()));

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::commit::Commit;
+use super::script::Parameter;
 use super::{StoreError, rows, sql};
 use crate::id::{QueueName, RunId, WorkerId, WorkflowName};
 use crate::run::TaskKey;
@@ -335,7 +336,7 @@ impl Commit<'_> {
             ];
             let limit = i64::try_from(free).unwrap_or(i64::MAX);
             let what = [lane.queue.as_str().into(), limit.into()];
-            self.script.push(sql::CLAIM, who.into_iter().chain(what));
+            self.script.push(&sql::CLAIM, who.into_iter().chain(what));
             asked.lanes.push((index, free));
         }
         (!asked.lanes.is_empty()).then_some(asked)
@@ -343,6 +344,11 @@ impl Commit<'_> {
 }
 
 impl Asked {
+    /// Worker and token, by which these claims are found.
+    pub(super) fn proof(&self, demand: &Demand) -> [Parameter; 2] {
+        [demand.worker().to_string().into(), self.token.into()]
+    }
+
     /// Hands out what the store gave, once it stands.
     pub(super) fn granted(
         self,

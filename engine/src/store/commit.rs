@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use sqlx::sqlite::SqliteConnection;
-
 use super::claim::Stop;
+use super::connection::Connection;
 use super::op::{Answer, AttemptReport, Op};
 use super::plans::Plans;
 use super::script::{Parameter, Script};
+use super::statement::Statement;
 use super::{StoreError, rows, sql};
 use crate::id::{QueueName, RunId};
 use crate::run::{NewRun, RunRow, TaskKey, TaskRow};
@@ -34,12 +34,14 @@ pub(super) struct After {
 }
 
 pub(super) struct Commit<'a> {
-    pub(super) conn: &'a mut SqliteConnection,
+    pub(super) conn: &'a mut Connection,
     pub(super) plans: &'a Plans,
     pub(super) now: Timestamp,
     /// Statements that have not travelled yet; the first is `begin`.
     pub(super) script: Script,
     pub(super) after: After,
+    /// The connection was lost when these requests were sent before: they may stand already.
+    pub(super) is_resent: bool,
 }
 
 /// Rows that a settlement names: run, step, item.
@@ -48,29 +50,34 @@ type Keys = HashSet<(RunId, u32, i32)>;
 impl<'a> Commit<'a> {
     /// A transaction that begins with its first trip.
     pub(super) fn begin(
-        conn: &'a mut SqliteConnection,
+        conn: &'a mut Connection,
         plans: &'a Plans,
         now: Timestamp,
         after: After,
     ) -> Self {
         let mut script = Script::default();
-        script.push(sql::BEGIN, []);
+        script.push(&sql::BEGIN, []);
         Self {
             conn,
             plans,
             now,
             script,
             after,
+            is_resent: false,
         }
     }
 
     /// Sends what has gathered; returns the first column of every row.
     pub(super) async fn send(&mut self) -> Result<Vec<String>, StoreError> {
-        self.script.run(self.conn).await
+        self.conn.run(&mut self.script).await
     }
 
     /// Adds a set-based statement, unless there is nothing to say.
-    pub(super) fn push_rows<T: serde::Serialize>(&mut self, statement: &'static str, rows: &[T]) {
+    pub(super) fn push_rows<T: serde::Serialize>(
+        &mut self,
+        statement: &'static Statement,
+        rows: &[T],
+    ) {
         if !rows.is_empty() {
             self.script.push(statement, [rows::json(rows).into()]);
         }
@@ -79,7 +86,7 @@ impl<'a> Commit<'a> {
     /// One statement by itself, after everything gathered before it.
     pub(super) async fn ask(
         &mut self,
-        statement: &'static str,
+        statement: &'static Statement,
         parameters: impl IntoIterator<Item = Parameter>,
     ) -> Result<Vec<String>, StoreError> {
         self.send().await?;
@@ -158,7 +165,7 @@ impl<'a> Commit<'a> {
         if let Some(plan) = self.plans.get(version) {
             return Ok(plan);
         }
-        let spec = self.ask(sql::SPEC, [version.into()]).await?.pop();
+        let spec = self.ask(&sql::SPEC, [version.into()]).await?.pop();
         let spec = spec.ok_or_else(|| StoreError::Corrupt {
             what: "workflow_versions",
             detail: format!("version {version} is missing, though a run refers to it"),
@@ -167,12 +174,12 @@ impl<'a> Commit<'a> {
     }
 
     pub(super) async fn load_runs(&mut self, ids: &[RunId]) -> Result<Vec<RunRow>, StoreError> {
-        let found = self.ask(sql::LOAD_RUNS, [rows::json(ids).into()]).await?;
+        let found = self.ask(&sql::LOAD_RUNS, [rows::json(ids).into()]).await?;
         rows::runs(found.first().map_or("[]", String::as_str))
     }
 
     pub(super) async fn load_steps(&mut self, run: RunId) -> Result<Vec<TaskRow>, StoreError> {
-        let found = self.ask(sql::LOAD_STEPS, [run.to_string().into()]).await?;
+        let found = self.ask(&sql::LOAD_STEPS, [run.to_string().into()]).await?;
         rows::tasks(found.first().map_or("[]", String::as_str))
     }
 
@@ -189,9 +196,9 @@ impl<'a> Commit<'a> {
         let (runs, found) = if is_known {
             let keys: Vec<_> = touched(tasks, known).0.into_iter().collect();
             // What was saved before must be seen: it travels ahead.
-            self.script.push(sql::LOAD_RUNS, [rows::json(&ids).into()]);
+            self.script.push(&sql::LOAD_RUNS, [rows::json(&ids).into()]);
             self.script
-                .push(sql::LOAD_TASKS, [rows::json(&keys).into()]);
+                .push(&sql::LOAD_TASKS, [rows::json(&keys).into()]);
             let answer = self.send().await?;
             let [.., runs, found] = answer.as_slice() else {
                 return Err(StoreError::Other {
@@ -212,7 +219,7 @@ impl<'a> Commit<'a> {
         } else {
             let keys: Vec<_> = keys.into_iter().collect();
             let answer = self
-                .ask(sql::LOAD_TASKS, [rows::json(&keys).into()])
+                .ask(&sql::LOAD_TASKS, [rows::json(&keys).into()])
                 .await?;
             rows::tasks(answer.first().map_or("[]", String::as_str))?
         };
@@ -349,8 +356,8 @@ impl<'a> Commit<'a> {
                 cache.push((cache_key, task, key.run, output, kept, self.now));
             }
         }
-        self.push_rows(sql::INSERT_ARTIFACTS, &artifacts);
-        self.push_rows(sql::INSERT_CACHE, &cache);
+        self.push_rows(&sql::INSERT_ARTIFACTS, &artifacts);
+        self.push_rows(&sql::INSERT_CACHE, &cache);
     }
 
     /// Writes every changed row of every workset: a statement per table, however many rows.
@@ -379,12 +386,12 @@ impl<'a> Commit<'a> {
             .filter(|w| !w.events.is_empty())
             .map(|w| (w.run.id, w.run.ev_seq, rows::json(&w.events)))
             .collect();
-        self.push_rows(sql::INSERT_TASKS, &inserted);
-        self.push_rows(sql::FINISH_TASKS, &finished);
-        self.push_rows(sql::SAVE_TASKS, &updated);
-        self.push_rows(sql::INSERT_ATTEMPTS, &attempts);
-        self.push_rows(sql::SAVE_RUNS, &runs);
-        self.push_rows(sql::INSERT_EVENTS, &events);
+        self.push_rows(&sql::INSERT_TASKS, &inserted);
+        self.push_rows(&sql::FINISH_TASKS, &finished);
+        self.push_rows(&sql::SAVE_TASKS, &updated);
+        self.push_rows(&sql::INSERT_ATTEMPTS, &attempts);
+        self.push_rows(&sql::SAVE_RUNS, &runs);
+        self.push_rows(&sql::INSERT_EVENTS, &events);
         let touched = worksets
             .iter()
             .map(|w| (w.run.id, w.run.state.is_terminal()));

@@ -2,8 +2,27 @@
 //!
 //! A [`House`] is a store and a worker that only claims: each test reads the
 //! grants itself and says what came of them, so that every order of claims and
-//! reports can be played, under a clock that stands still.
+//! reports can be played, under a clock that stands still. Every test runs on
+//! each database ([`on_both`]), except where it is about one of them.
 #![expect(clippy::unwrap_used, reason = "tests")]
+
+/// Runs tests on each database.
+macro_rules! on_both {
+    ($($test:ident),+ $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Base::sqlite()).await;
+            })+
+        }
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Base::postgres().await).await;
+            })+
+        }
+    };
+}
 
 mod claims;
 mod commits;
@@ -11,16 +30,21 @@ mod leases;
 mod limits;
 mod trouble;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::{Answer, Claim, Demand, Durability, Granted, Lane, Op, Store, StoreError, WorkerRow};
+use super::connection::{Connection, session};
+use super::{
+    Answer, Claim, Database, Demand, Durability, Granted, Lane, Op, PostgresUrl, Store, StoreError,
+    WorkerRow,
+};
 use crate::id::{QueueName, RunId, WorkerId};
 use crate::run::{AttemptOutcome, NewRun, RunOptions, RunState, TaskKey};
 use crate::task::TaskError;
@@ -41,8 +65,54 @@ struct House {
     clock: Clock,
     demand: Arc<Demand>,
     inbox: mpsc::UnboundedReceiver<Granted>,
-    path: PathBuf,
-    _folder: Option<tempfile::TempDir>,
+    base: Base,
+}
+
+/// A database of a test's own.
+#[derive(Clone)]
+struct Base {
+    database: Database,
+    _folder: Option<Arc<tempfile::TempDir>>,
+}
+
+impl Base {
+    fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        Self {
+            database: Database::Sqlite { path },
+            _folder: Some(Arc::new(folder)),
+        }
+    }
+
+    /// A schema of its own on the server that the tests were given.
+    async fn postgres() -> Self {
+        let server = std::env::var("AQUATINT_TEST_POSTGRES").expect(
+            "these tests need a PostgreSQL: run them as `scripts/services run -- cargo test`, \
+             or name a server in AQUATINT_TEST_POSTGRES",
+        );
+        let schema = format!("t{}", uuid::Uuid::new_v4().simple());
+        let mut conn = session(&server.parse().unwrap()).await.unwrap();
+        let create = format!("create schema {schema}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(create))
+            .execute(&mut conn)
+            .await
+            .unwrap();
+        let mark = if server.contains('?') { '&' } else { '?' };
+        let url = format!("{server}{mark}options=-csearch_path%3D{schema}");
+        Self {
+            database: Database::Postgres(PostgresUrl::new(url)),
+            _folder: None,
+        }
+    }
+
+    /// The file, where there is one.
+    fn path(&self) -> &Path {
+        match &self.database {
+            Database::Sqlite { path } => path,
+            Database::Postgres(_) => panic!("no file"),
+        }
+    }
 }
 
 fn plan(definition: &str) -> (Arc<Plan>, Arc<str>) {
@@ -76,55 +146,80 @@ fn report(claim: &Claim, outcome: Outcome) -> Settlement {
 }
 
 /// A second connection, as another process would have.
-async fn stranger(path: &Path) -> SqliteConnection {
-    let options = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(path)
-        .disable_statement_logging();
-    options.connect().await.unwrap()
+enum Stranger {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
 }
 
-async fn execute(conn: &mut SqliteConnection, statement: &str) {
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()))
-        .execute(conn)
-        .await
-        .unwrap();
+impl Stranger {
+    /// Its connection, for a writer to use.
+    fn writer(self) -> Connection {
+        match self {
+            Self::Sqlite(conn) => Connection::sqlite(conn),
+            Self::Postgres(_) => panic!("not asked for"),
+        }
+    }
 }
 
-async fn number(conn: &mut SqliteConnection, query: &str) -> i64 {
-    sqlx::query_scalar(sqlx::AssertSqlSafe(query.to_owned()))
-        .fetch_one(conn)
-        .await
-        .unwrap()
+async fn stranger(base: &Base) -> Stranger {
+    match &base.database {
+        Database::Sqlite { path } => {
+            let options = sqlx::sqlite::SqliteConnectOptions::new()
+                .filename(path)
+                .disable_statement_logging();
+            Stranger::Sqlite(options.connect().await.unwrap())
+        }
+        Database::Postgres(url) => {
+            let conn = session(&url.expose().parse().unwrap()).await.unwrap();
+            Stranger::Postgres(conn)
+        }
+    }
+}
+
+async fn execute(stranger: &mut Stranger, statement: &str) {
+    let statement = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()));
+    match stranger {
+        Stranger::Sqlite(conn) => drop(statement.execute(conn).await.unwrap()),
+        Stranger::Postgres(conn) => drop(statement.execute(conn).await.unwrap()),
+    }
+}
+
+async fn texts(stranger: &mut Stranger, query: &str) -> Vec<String> {
+    let query = sqlx::AssertSqlSafe(query.to_owned());
+    match stranger {
+        Stranger::Sqlite(conn) => sqlx::query_scalar(query).fetch_all(conn).await.unwrap(),
+        Stranger::Postgres(conn) => sqlx::query_scalar(query).fetch_all(conn).await.unwrap(),
+    }
+}
+
+async fn number(stranger: &mut Stranger, query: &str) -> i64 {
+    let query = sqlx::AssertSqlSafe(query.to_owned());
+    match stranger {
+        Stranger::Sqlite(conn) => sqlx::query_scalar(query).fetch_one(conn).await.unwrap(),
+        Stranger::Postgres(conn) => sqlx::query_scalar(query).fetch_one(conn).await.unwrap(),
+    }
 }
 
 impl House {
     /// With one slot.
-    async fn new() -> Self {
-        Self::with_slots(1).await
+    async fn new(base: &Base) -> Self {
+        Self::with_slots(base, 1).await
     }
 
-    async fn with_slots(slots: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("test.db");
-        let mut house = Self::beside(
-            &path,
-            Clock::manual(Timestamp(1_700_000_000_000)),
-            &[("default", slots)],
-        )
-        .await;
-        house._folder = Some(folder);
-        house
+    async fn with_slots(base: &Base, slots: usize) -> Self {
+        let clock = Clock::manual(Timestamp(1_700_000_000_000));
+        Self::beside(base, clock, &[("default", slots)]).await
     }
 
     /// Another process at the same database.
-    async fn beside(path: &Path, clock: Clock, queues: &[(&str, usize)]) -> Self {
-        let store = Store::open(path, Durability::Normal, clock.clone())
+    async fn beside(base: &Base, clock: Clock, queues: &[(&str, usize)]) -> Self {
+        let store = Store::open(&base.database, Durability::Normal, clock.clone())
             .await
             .unwrap();
-        Self::over(store, path, clock, queues).await
+        Self::over(store, base, clock, queues).await
     }
 
-    async fn over(store: Store, path: &Path, clock: Clock, queues: &[(&str, usize)]) -> Self {
+    async fn over(store: Store, base: &Base, clock: Clock, queues: &[(&str, usize)]) -> Self {
         let (tickets, inbox) = mpsc::unbounded_channel();
         let lanes = queues
             .iter()
@@ -143,8 +238,7 @@ impl House {
             clock,
             demand,
             inbox,
-            path: path.to_owned(),
-            _folder: None,
+            base: base.clone(),
         };
         house.register(worker).await;
         house

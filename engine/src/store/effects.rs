@@ -37,12 +37,12 @@ impl Commit<'_> {
                         let place = [run.to_string().into(), i64::from(step).into()];
                         let how = [reason.into(), self.now.0.into()];
                         self.script
-                            .push(sql::RELEASE_ITEM, place.into_iter().chain(how));
+                            .push(&sql::RELEASE_ITEM, place.into_iter().chain(how));
                         self.after.rings.insert(item_queue(&work.plan, step));
                     }
                     Effect::ReleaseTask => {
                         let parameters = [run.to_string().into(), self.now.0.into()];
-                        let queues = self.ask(sql::RELEASE_TASK, parameters).await?;
+                        let queues = self.ask(&sql::RELEASE_TASK, parameters).await?;
                         self.ring_named(&queues);
                     }
                     Effect::ResetItems {
@@ -61,7 +61,7 @@ impl Commit<'_> {
                             most(places).into(),
                             reason.into(),
                         ];
-                        self.script.push(sql::RESET_ITEMS, parameters);
+                        self.script.push(&sql::RESET_ITEMS, parameters);
                         self.after.rings.insert(item_queue(&work.plan, step));
                     }
                     Effect::RecountPlaces { limit } => recount = Some(limit),
@@ -87,19 +87,19 @@ impl Commit<'_> {
             .map(|(index, _)| index)
             .collect();
         let which = [run.as_str().into(), rows::json(&mapped).into()];
-        let counted = self.ask(sql::COUNT_PLACES, which).await?;
+        let counted = self.ask(&sql::COUNT_PLACES, which).await?;
         let counted = counted.first().map_or("[0, 0]", String::as_str);
         let (active, waiting): (i64, i64) = rows::parse(counted, "task_runs")?;
         let released = waiting.min(i64::from(limit) - active).max(0);
         for _ in 0..released {
             let which = [run.as_str().into(), self.now.0.into()];
-            let queues = self.ask(sql::RELEASE_TASK, which).await?;
+            let queues = self.ask(&sql::RELEASE_TASK, which).await?;
             self.ring_named(&queues);
         }
         let counts = [(active + released).into(), (waiting - released).into()];
         let which = [run.into()];
         self.script
-            .push(sql::SET_PLACES, which.into_iter().chain(counts));
+            .push(&sql::SET_PLACES, which.into_iter().chain(counts));
         Ok(())
     }
 
@@ -118,8 +118,8 @@ impl Commit<'_> {
         let spared = except.map_or(-1, i64::from);
         let chosen = only.map_or(-1, i64::from);
         let parameters = [run.to_string().into(), chosen.into()];
-        let children = self.ask(sql::LIVE_CHILDREN, parameters).await?;
-        for statement in [sql::CANCEL_ATTEMPTS, sql::CANCEL_TASKS] {
+        let children = self.ask(&sql::LIVE_CHILDREN, parameters).await?;
+        for statement in [&sql::CANCEL_ATTEMPTS, &sql::CANCEL_TASKS] {
             let which = [run.to_string().into(), spared.into(), chosen.into()];
             let when = [self.now.0.into()];
             self.script.push(statement, which.into_iter().chain(when));
@@ -148,12 +148,12 @@ impl Commit<'_> {
             return Ok(());
         }
         let which = [workflow.as_str().into(), (&*key).into()];
-        let Some(next) = self.ask(sql::NEXT_QUEUED, which).await?.pop() else {
+        let Some(next) = self.ask(&sql::NEXT_QUEUED, which).await?.pop() else {
             return Ok(());
         };
         self.script
-            .push(sql::SET_QUEUED, [next.as_str().into(), 0.into()]);
-        let queues = self.ask(sql::RELEASE_RUN, [next.into()]).await?;
+            .push(&sql::SET_QUEUED, [next.as_str().into(), 0.into()]);
+        let queues = self.ask(&sql::RELEASE_RUN, [next.into()]).await?;
         self.ring_named(&queues);
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! What can go wrong between us and the database, in sentences.
 
+use sqlx::postgres::PgDatabaseError;
+
 /// A database error, classed by what can be done about it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -27,6 +29,18 @@ pub enum StoreError {
         "the database is locked by another process: {detail}; wait for it, or find it with `fuser`"
     )]
     Locked {
+        /// The database's own words.
+        detail: String,
+    },
+    /// The database server does not answer, or is about to start or stop.
+    #[error("the database cannot be reached: {detail}; it is tried again by itself")]
+    Unreachable {
+        /// What was heard last.
+        detail: String,
+    },
+    /// Two processes got in each other's way; nothing was done.
+    #[error("another process was at the same rows: {detail}; try again")]
+    Raced {
         /// The database's own words.
         detail: String,
     },
@@ -82,7 +96,10 @@ impl StoreError {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Locked { .. } | Self::Full { .. } => true,
+            Self::Locked { .. }
+            | Self::Full { .. }
+            | Self::Unreachable { .. }
+            | Self::Raced { .. } => true,
             Self::NotFound { .. }
             | Self::KeyReused { .. }
             | Self::CannotOpen { .. }
@@ -96,27 +113,63 @@ impl StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        if matches!(error, sqlx::Error::PoolClosed) {
-            return Self::Closed;
-        }
-        let detail = match &error {
-            sqlx::Error::Database(database) => database.message().to_owned(),
-            _ => error.to_string(),
-        };
-        // SQLite's primary result codes are the low byte of the extended ones.
-        let code = error
-            .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code)
-            .and_then(|c| c.parse::<i32>().ok())
-            .map(|c| c & 0xff);
-        match code {
-            Some(5 | 6) => Self::Locked { detail },
-            Some(13) => Self::Full { detail },
-            Some(11 | 26) => Self::Corrupt {
-                what: "file",
-                detail,
+        match &error {
+            sqlx::Error::PoolClosed => Self::Closed,
+            sqlx::Error::Database(database) => {
+                let detail = database.message().to_owned();
+                let code = database.code().unwrap_or_default();
+                match database.try_downcast_ref::<PgDatabaseError>() {
+                    Some(_) => postgres(&code, detail),
+                    None => sqlite(&code, detail),
+                }
+            }
+            // Whoever keeps the answer from arriving, it is not the statement.
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::WorkerCrashed => Self::Unreachable {
+                detail: error.to_string(),
             },
-            _ => Self::Other { detail },
+            _ => Self::Other {
+                detail: error.to_string(),
+            },
         }
+    }
+}
+
+/// `SQLite`'s primary result codes are the low byte of the extended ones.
+fn sqlite(code: &str, detail: String) -> StoreError {
+    match code.parse::<i32>().map(|code| code & 0xff) {
+        Ok(5 | 6) => StoreError::Locked { detail },
+        Ok(13) => StoreError::Full { detail },
+        Ok(11 | 26) => StoreError::Corrupt {
+            what: "file",
+            detail,
+        },
+        _ => StoreError::Other { detail },
+    }
+}
+
+/// SQLSTATE codes: PostgreSQL's manual, appendix A.
+fn postgres(code: &str, detail: String) -> StoreError {
+    match code {
+        // Disk full.
+        "53100" => StoreError::Full { detail },
+        // Deadlock, serialization failure, lock not available, unique violation, in-transaction time-out.
+        "40P01" | "40001" | "55P03" | "23505" => StoreError::Raced { detail },
+        // A time-out of ours ended the session, or a person did; it starts or stops; a standby took over;
+        // no more connections.
+        "25P03" | "57P01" | "57P02" | "57P03" | "57P05" | "25006" | "53300" => {
+            StoreError::Unreachable { detail }
+        }
+        _ if code.starts_with("08") => StoreError::Unreachable { detail },
+        // A statement that took too long may pass when there is less to do.
+        "57014" => StoreError::Raced { detail },
+        _ if code.starts_with("XX") => StoreError::Corrupt {
+            what: "tables",
+            detail,
+        },
+        _ => StoreError::Other { detail },
     }
 }

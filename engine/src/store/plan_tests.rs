@@ -2,45 +2,48 @@
 
 use sqlx::Row as _;
 
+use super::statement::{Dialect, Statement};
 use super::{Durability, open, sql};
 
 /// Statements of the hot path: none may read a table from end to end.
-const HOT: &[(&str, &str)] = &[
-    ("load_runs", sql::LOAD_RUNS),
-    ("load_tasks", sql::LOAD_TASKS),
-    ("load_steps", sql::LOAD_STEPS),
-    ("save_tasks", sql::SAVE_TASKS),
-    ("finish_tasks", sql::FINISH_TASKS),
-    ("save_runs", sql::SAVE_RUNS),
-    ("save_progress", sql::SAVE_PROGRESS),
-    ("claim", sql::CLAIM),
-    ("cancel_tasks", sql::CANCEL_TASKS),
-    ("release_item", sql::RELEASE_ITEM),
-    ("release_task", sql::RELEASE_TASK),
-    ("promote_due", sql::PROMOTE_DUE),
-    ("next_due", sql::NEXT_DUE),
-    ("known_keys", sql::KNOWN_KEYS),
-    ("active_runs", sql::ACTIVE_RUNS),
-    ("next_queued", sql::NEXT_QUEUED),
-    ("lost_tasks", sql::LOST_TASKS),
-    ("outputs", sql::OUTPUTS),
-    ("events_after", sql::EVENTS_AFTER),
-    ("run_view", sql::RUN_VIEW),
-    ("list_runs", sql::LIST_RUNS),
-    ("needed_digests", sql::NEEDED_DIGESTS),
-    ("late_runs", sql::LATE_RUNS),
-    ("overdue_tasks", sql::OVERDUE_TASKS),
-    ("any_unfinished", sql::ANY_UNFINISHED),
+static HOT: &[&Statement] = &[
+    &sql::LOAD_RUNS,
+    &sql::LOAD_TASKS,
+    &sql::LOAD_STEPS,
+    &sql::SAVE_TASKS,
+    &sql::FINISH_TASKS,
+    &sql::SAVE_RUNS,
+    &sql::SAVE_PROGRESS,
+    &sql::CLAIM,
+    &sql::CANCEL_TASKS,
+    &sql::RELEASE_ITEM,
+    &sql::RELEASE_TASK,
+    &sql::PROMOTE_DUE,
+    &sql::NEXT_DUE,
+    &sql::KNOWN_KEYS,
+    &sql::ACTIVE_RUNS,
+    &sql::NEXT_QUEUED,
+    &sql::LOST_TASKS,
+    &sql::OUTPUTS,
+    &sql::EVENTS_AFTER,
+    &sql::RUN_VIEW,
+    &sql::LIST_RUNS,
+    &sql::NEEDED_DIGESTS,
+    &sql::LATE_RUNS,
+    &sql::OVERDUE_TASKS,
+    &sql::ANY_UNFINISHED,
 ];
 
 #[tokio::test]
 async fn hot_statements_go_by_key_or_index() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (mut conn, _) = open::connect(&folder.path().join("plan.db"), Durability::Full)
+    let (mut conn, _) = open::sqlite::connect(&folder.path().join("plan.db"), Durability::Full)
         .await
         .expect("it opens");
-    for (name, statement) in HOT {
-        let explain = sqlx::AssertSqlSafe(format!("explain query plan {statement}"));
+    for statement in HOT {
+        let name = statement.name;
+        let text = statement.text(Dialect::Sqlite);
+        let explain = sqlx::AssertSqlSafe(format!("explain query plan {text}"));
         let rows = sqlx::query(explain)
             .fetch_all(&mut conn)
             .await
@@ -74,13 +77,13 @@ async fn hot_statements_go_by_key_or_index() {
 async fn every_statement_prepares() {
     use sqlx::Executor as _;
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (mut conn, _) = open::connect(&folder.path().join("all.db"), Durability::Full)
+    let (mut conn, _) = open::sqlite::connect(&folder.path().join("all.db"), Durability::Full)
         .await
         .expect("it opens");
     for statement in sql::ALL {
         let prepared = (&mut conn)
-            .prepare(sqlx::SqlStr::from_static(statement))
+            .prepare(sqlx::SqlStr::from_static(statement.text(Dialect::Sqlite)))
             .await;
-        prepared.unwrap_or_else(|e| panic!("{statement}\n{e}"));
+        prepared.unwrap_or_else(|e| panic!("{}\n{e}", statement.name));
     }
 }

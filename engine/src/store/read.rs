@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::statement::Statement;
 use super::views::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
 use super::{Store, StoreError, rows, sql};
 use crate::artifact::Artifact;
@@ -101,19 +102,11 @@ fn run_view(row: &str) -> Result<RunView, StoreError> {
 
 impl Store {
     pub(crate) async fn run(&self, id: RunId) -> Result<RunView, StoreError> {
-        let row: Option<String> = sqlx::query_scalar(sql::RUN_VIEW)
-            .bind(id.to_string())
-            .fetch_optional(&self.readers)
-            .await?;
-        run_view(&row.ok_or_else(|| no_run(id))?)
+        run_view(&self.one(&sql::RUN_VIEW, id).await?)
     }
 
     pub(crate) async fn run_state(&self, id: RunId) -> Result<RunState, StoreError> {
-        let state: Option<String> = sqlx::query_scalar(sql::RUN_STATE)
-            .bind(id.to_string())
-            .fetch_optional(&self.readers)
-            .await?;
-        let state = state.ok_or_else(|| no_run(id))?;
+        let state = self.one(&sql::RUN_STATE, id).await?;
         state.parse().map_err(|detail| StoreError::Corrupt {
             what: "runs.state",
             detail,
@@ -130,30 +123,35 @@ impl Store {
         } else {
             filter.limit.min(1_000)
         };
-        let found: Vec<String> = sqlx::query_scalar(sql::LIST_RUNS)
-            .bind(before)
-            .bind(filter.state.map(RunState::as_str))
-            .bind(filter.workflow.as_ref().map(|w| w.as_str().to_owned()))
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
+        let found: Vec<String> = self
+            .readers
+            .texts(
+                &sql::LIST_RUNS,
+                [
+                    before.into(),
+                    filter.state.map(RunState::as_str).into(),
+                    filter.workflow.as_ref().map(|w| w.as_str()).into(),
+                    i64::from(limit).into(),
+                ],
+            )
             .await?;
         found.iter().map(|row| run_view(row)).collect()
     }
 
     /// Runs whose id begins so; at most three, which is enough to see that it is ambiguous.
     pub(crate) async fn runs_like(&self, prefix: &str) -> Result<Vec<RunId>, StoreError> {
-        let ids: Vec<String> = sqlx::query_scalar(sql::RUN_IDS_LIKE)
-            .bind(prefix)
-            .bind(format!("{prefix}g"))
-            .fetch_all(&self.readers)
+        let ids: Vec<String> = self
+            .readers
+            .texts(
+                &sql::RUN_IDS_LIKE,
+                [prefix.into(), format!("{prefix}g").into()],
+            )
             .await?;
         Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
     }
 
     pub(crate) async fn latest_run(&self) -> Result<Option<RunId>, StoreError> {
-        let id: Option<String> = sqlx::query_scalar(sql::LATEST_RUN)
-            .fetch_optional(&self.readers)
-            .await?;
+        let id: Option<String> = self.readers.texts(&sql::LATEST_RUN, []).await?.pop();
         Ok(id.and_then(|id| id.parse().ok()))
     }
 
@@ -173,10 +171,11 @@ impl Store {
 
     /// A pinned definition, canonical JSON.
     pub(crate) async fn spec(&self, version: &str) -> Result<String, StoreError> {
-        let spec: Option<String> = sqlx::query_scalar(sql::SPEC)
-            .bind(version)
-            .fetch_optional(&self.readers)
-            .await?;
+        let spec: Option<String> = self
+            .readers
+            .texts(&sql::SPEC, [version.into()])
+            .await?
+            .pop();
         spec.ok_or_else(|| StoreError::NotFound {
             what: "workflow version",
             id: version.to_owned(),
@@ -189,43 +188,35 @@ impl Store {
         with_items: bool,
     ) -> Result<Vec<TaskView>, StoreError> {
         let plan = self.plan_of(run).await?;
-        let found: Vec<String> = sqlx::query_scalar(sql::TASK_ROWS)
-            .bind(run.to_string())
-            .bind(i64::from(with_items))
-            .fetch_all(&self.readers)
-            .await?;
-        found
-            .iter()
-            .map(|row| {
-                let t: TaskColumns = rows::parse(row, "task_runs")?;
-                Ok(TaskView {
-                    step: name(&plan, t.0),
-                    step_index: t.0,
-                    item: u32::try_from(t.1).ok(),
-                    state: t.2,
-                    held: t.3,
-                    queue: t.4,
-                    attempt: t.5,
-                    items: t.6,
-                    open_items: t.7,
-                    failed_items: t.8,
-                    started_at: t.9,
-                    finished_at: t.10,
-                    due_at: t.11,
-                    child: t.12,
-                    output: maybe(t.13, "task_runs.output")?,
-                    error: maybe(t.14, "task_runs.error")?,
-                    cached: t.15 != 0,
-                    progress: maybe(t.16, "task_runs.progress")?,
-                })
+        let which = [run.to_string().into(), i64::from(with_items).into()];
+        let found: Vec<TaskColumns> = self.readers.rows(&sql::TASK_ROWS, which).await?;
+        // What the engine added for itself is nobody's business.
+        let shown = found
+            .into_iter()
+            .filter(|t| !matches!(plan.steps[t.0 as usize].action, Action::Outputs));
+        let views = shown.map(|t| {
+            Ok(TaskView {
+                step: name(&plan, t.0),
+                step_index: t.0,
+                item: u32::try_from(t.1).ok(),
+                state: t.2,
+                held: t.3,
+                queue: t.4,
+                attempt: t.5,
+                items: t.6,
+                open_items: t.7,
+                failed_items: t.8,
+                started_at: t.9,
+                finished_at: t.10,
+                due_at: t.11,
+                child: t.12,
+                output: maybe(t.13, "task_runs.output")?,
+                error: maybe(t.14, "task_runs.error")?,
+                cached: t.15 != 0,
+                progress: maybe(t.16, "task_runs.progress")?,
             })
-            // What the engine added for itself is nobody's business.
-            .filter(|view: &Result<TaskView, StoreError>| {
-                view.as_ref().map_or(true, |v| {
-                    !matches!(plan.steps[v.step_index as usize].action, Action::Outputs)
-                })
-            })
-            .collect()
+        });
+        views.collect()
     }
 
     pub(crate) async fn attempts(&self, run: RunId) -> Result<Vec<AttemptView>, StoreError> {
@@ -240,76 +231,57 @@ impl Store {
             Option<String>,
         );
         let plan = self.plan_of(run).await?;
-        let found: Vec<String> = sqlx::query_scalar(sql::ATTEMPT_ROWS)
-            .bind(run.to_string())
-            .fetch_all(&self.readers)
-            .await?;
-        found
-            .iter()
-            .map(|row| {
-                let a: Columns = rows::parse(row, "attempts")?;
-                Ok(AttemptView {
-                    step: name(&plan, a.0),
-                    item: u32::try_from(a.1).ok(),
-                    attempt: a.2,
-                    outcome: a.3,
-                    worker: a.4,
-                    started_at: a.5,
-                    finished_at: a.6,
-                    error: maybe(a.7, "attempts.error")?,
-                })
+        let which = [run.to_string().into()];
+        let found: Vec<Columns> = self.readers.rows(&sql::ATTEMPT_ROWS, which).await?;
+        let views = found.into_iter().map(|a| {
+            Ok(AttemptView {
+                step: name(&plan, a.0),
+                item: u32::try_from(a.1).ok(),
+                attempt: a.2,
+                outcome: a.3,
+                worker: a.4,
+                started_at: a.5,
+                finished_at: a.6,
+                error: maybe(a.7, "attempts.error")?,
             })
-            .collect()
+        });
+        views.collect()
     }
 
     pub(crate) async fn logs(&self, run: RunId) -> Result<Vec<LogView>, StoreError> {
         type Columns = (StepIndex, i32, i64, i64, Timestamp, LogLevel, String);
         let plan = self.plan_of(run).await?;
-        let found: Vec<String> = sqlx::query_scalar(sql::LOG_ROWS)
-            .bind(run.to_string())
-            .fetch_all(&self.readers)
-            .await?;
-        found
-            .iter()
-            .map(|row| {
-                let l: Columns = rows::parse(row, "logs")?;
-                Ok(LogView {
-                    step: name(&plan, l.0),
-                    item: u32::try_from(l.1).ok(),
-                    attempt: l.2,
-                    line: l.3,
-                    at: l.4,
-                    level: l.5,
-                    message: l.6,
-                })
-            })
-            .collect()
+        let which = [run.to_string().into()];
+        let found: Vec<Columns> = self.readers.rows(&sql::LOG_ROWS, which).await?;
+        let views = found.into_iter().map(|l| LogView {
+            step: name(&plan, l.0),
+            item: u32::try_from(l.1).ok(),
+            attempt: l.2,
+            line: l.3,
+            at: l.4,
+            level: l.5,
+            message: l.6,
+        });
+        Ok(views.collect())
     }
 
     pub(crate) async fn artifacts(&self, run: RunId) -> Result<Vec<ArtifactView>, StoreError> {
         type Columns = (StepIndex, i32, String, String, String, u64, Timestamp);
         let plan = self.plan_of(run).await?;
-        let found: Vec<String> = sqlx::query_scalar(sql::ARTIFACT_ROWS)
-            .bind(run.to_string())
-            .fetch_all(&self.readers)
-            .await?;
-        found
-            .iter()
-            .map(|row| {
-                let a: Columns = rows::parse(row, "artifacts")?;
-                Ok(ArtifactView {
-                    step: name(&plan, a.0),
-                    item: u32::try_from(a.1).ok(),
-                    artifact: Artifact {
-                        digest: a.2,
-                        name: a.3,
-                        media_type: a.4,
-                        size_bytes: a.5,
-                    },
-                    created_at: a.6,
-                })
-            })
-            .collect()
+        let which = [run.to_string().into()];
+        let found: Vec<Columns> = self.readers.rows(&sql::ARTIFACT_ROWS, which).await?;
+        let views = found.into_iter().map(|a| ArtifactView {
+            step: name(&plan, a.0),
+            item: u32::try_from(a.1).ok(),
+            artifact: Artifact {
+                digest: a.2,
+                name: a.3,
+                media_type: a.4,
+                size_bytes: a.5,
+            },
+            created_at: a.6,
+        });
+        Ok(views.collect())
     }
 
     /// Events of a run after number `seq`, oldest first.
@@ -318,11 +290,12 @@ impl Store {
         run: RunId,
         seq: i64,
     ) -> Result<Vec<Event>, StoreError> {
-        let bodies: Vec<String> = sqlx::query_scalar(sql::EVENTS_AFTER)
-            .bind(run.to_string())
-            .bind(seq)
-            .bind(1_000_i64)
-            .fetch_all(&self.readers)
+        let bodies: Vec<String> = self
+            .readers
+            .texts(
+                &sql::EVENTS_AFTER,
+                [run.to_string().into(), seq.into(), 1_000_i64.into()],
+            )
             .await?;
         let mut events = Vec::new();
         for body in bodies {
@@ -337,18 +310,12 @@ impl Store {
         &self,
         run: RunId,
     ) -> Result<Vec<(StepIndex, i32, Progress)>, StoreError> {
-        let found: Vec<(i64, i64, i64, String)> = sqlx::query_as(sql::PROGRESS)
-            .bind(run.to_string())
-            .fetch_all(&self.readers)
-            .await?;
-        found
-            .into_iter()
-            .map(|(step, item, _, progress)| {
-                let step = StepIndex::try_from(step).unwrap_or_default();
-                let item = i32::try_from(item).unwrap_or_default();
-                Ok((step, item, rows::parse(&progress, "task_runs.progress")?))
-            })
-            .collect()
+        let which = [run.to_string().into()];
+        let found: Vec<(StepIndex, i32, String)> = self.readers.rows(&sql::PROGRESS, which).await?;
+        let parsed = found.into_iter().map(|(step, item, progress)| {
+            Ok((step, item, rows::parse(&progress, "task_runs.progress")?))
+        });
+        parsed.collect()
     }
 
     /// A step's own row and, where it is mapped, its items' in order.
@@ -357,42 +324,27 @@ impl Store {
         run: RunId,
         step: StepIndex,
     ) -> Result<Vec<StoredOutput>, StoreError> {
-        type Columns = (i64, i64, String, Option<String>, Option<String>);
-        let found: Vec<Columns> = sqlx::query_as(sql::OUTPUTS)
-            .bind(run.to_string())
-            .bind(i64::from(step))
-            .fetch_all(&self.readers)
-            .await?;
-        found
+        type Columns = (i32, TaskState, Option<String>, Option<String>);
+        let which = [run.to_string().into(), i64::from(step).into()];
+        let found: Vec<Columns> = self.readers.rows(&sql::OUTPUTS, which).await?;
+        let outputs = found
             .into_iter()
-            .map(|(_, item, state, output, error)| {
-                Ok(StoredOutput {
-                    item: i32::try_from(item).unwrap_or_default(),
-                    state: state.parse().map_err(|detail| StoreError::Corrupt {
-                        what: "task_runs.state",
-                        detail,
-                    })?,
-                    output,
-                    error,
-                })
-            })
-            .collect()
+            .map(|(item, state, output, error)| StoredOutput {
+                item,
+                state,
+                output,
+                error,
+            });
+        Ok(outputs.collect())
     }
 
     pub(crate) async fn inputs(&self, run: RunId) -> Result<String, StoreError> {
-        let inputs: Option<String> = sqlx::query_scalar(sql::INPUTS)
-            .bind(run.to_string())
-            .fetch_optional(&self.readers)
-            .await?;
-        inputs.ok_or_else(|| no_run(run))
+        self.one(&sql::INPUTS, run).await
     }
 
     pub(crate) async fn failure(&self, run: RunId) -> Result<Option<Failure>, StoreError> {
-        let failure: Option<Option<String>> = sqlx::query_scalar(sql::FAILURE)
-            .bind(run.to_string())
-            .fetch_optional(&self.readers)
-            .await?;
-        maybe(failure.ok_or_else(|| no_run(run))?, "runs.failure")
+        let failure = self.one(&sql::FAILURE, run).await?;
+        maybe(Some(failure).filter(|f| !f.is_empty()), "runs.failure")
     }
 
     /// A result kept under this key, and the files it names.
@@ -400,57 +352,44 @@ impl Store {
         &self,
         key: &str,
     ) -> Result<Option<(String, Vec<Artifact>)>, StoreError> {
-        let found: Option<(String, String)> = sqlx::query_as(sql::CACHED)
-            .bind(key)
-            .fetch_optional(&self.readers)
-            .await?;
-        found
-            .map(|(output, artifacts)| {
-                Ok((output, rows::parse(&artifacts, "step_cache.artifacts")?))
-            })
-            .transpose()
+        let found: Vec<(String, String)> = self.readers.rows(&sql::CACHED, [key.into()]).await?;
+        let parsed = found.into_iter().next().map(|(output, artifacts)| {
+            Ok((output, rows::parse(&artifacts, "step_cache.artifacts")?))
+        });
+        parsed.transpose()
     }
 
     /// Of these digests, those some run refers to.
     pub(crate) async fn needed(&self, digests: &[String]) -> Result<HashSet<String>, StoreError> {
-        let found: Vec<String> = sqlx::query_scalar(sql::NEEDED_DIGESTS)
-            .bind(rows::json(digests))
-            .fetch_all(&self.readers)
+        let found: Vec<String> = self
+            .readers
+            .texts(&sql::NEEDED_DIGESTS, [rows::json(digests).into()])
             .await?;
         Ok(found.into_iter().collect())
     }
 
     /// Every file that some run refers to.
     pub(crate) async fn referenced(&self) -> Result<Vec<Artifact>, StoreError> {
-        let found: Vec<(String, String, String, i64)> = sqlx::query_as(sql::REFERENCED)
-            .fetch_all(&self.readers)
-            .await?;
-        Ok(found
+        type Columns = (String, String, String, u64);
+        let found: Vec<Columns> = self.readers.rows(&sql::REFERENCED, []).await?;
+        let artifacts = found
             .into_iter()
-            .map(|(digest, name, media_type, size)| Artifact {
+            .map(|(digest, name, media_type, size_bytes)| Artifact {
                 digest,
                 name,
                 media_type,
-                size_bytes: u64::try_from(size).unwrap_or_default(),
-            })
-            .collect())
+                size_bytes,
+            });
+        Ok(artifacts.collect())
     }
 
     /// Broken promises, one sentence each; empty is good.
     pub(crate) async fn check(&self) -> Result<Vec<String>, StoreError> {
-        Ok(sqlx::query_scalar(sql::CHECK_COUNTERS)
-            .fetch_all(&self.readers)
-            .await?)
+        self.readers.texts(&sql::CHECK_COUNTERS, []).await
     }
 
     pub(crate) async fn live_workers(&self) -> Result<Vec<(WorkerId, String)>, StoreError> {
-        let found: Vec<(String, String)> = sqlx::query_as(sql::LIVE_WORKERS)
-            .fetch_all(&self.readers)
-            .await?;
-        Ok(found
-            .into_iter()
-            .filter_map(|(id, host)| Some((id.parse().ok()?, host)))
-            .collect())
+        self.readers.rows(&sql::LIVE_WORKERS, []).await
     }
 
     /// Attempts whose worker is gone, or whose time is long up: key, token, and which of the two.
@@ -460,17 +399,12 @@ impl Store {
         grace_ms: i64,
         dead: &[WorkerId],
     ) -> Result<Vec<(TaskKey, i64, bool)>, StoreError> {
-        let found: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(sql::OVERDUE_TASKS)
-            .bind(now.0)
-            .bind(grace_ms)
-            .bind(rows::json(dead))
-            .fetch_all(&self.readers)
-            .await?;
+        type Columns = (RunId, StepIndex, i32, i64, i64);
+        let which = [now.0.into(), grace_ms.into(), rows::json(dead).into()];
+        let found: Vec<Columns> = self.readers.rows(&sql::OVERDUE_TASKS, which).await?;
         let attempts = found
             .into_iter()
-            .filter_map(|(run, step, item, token, worker_lost)| {
-                Some((task_key(&run, step, item)?, token, worker_lost != 0))
-            });
+            .map(|(run, step, item, token, lost)| (TaskKey { run, step, item }, token, lost != 0));
         Ok(attempts.collect())
     }
 
@@ -480,65 +414,62 @@ impl Store {
         worker: WorkerId,
         since: Timestamp,
     ) -> Result<Vec<(TaskKey, i64)>, StoreError> {
-        let found: Vec<(String, i64, i64, i64)> = sqlx::query_as(sql::HELD_BY)
-            .bind(worker.to_string())
-            .bind(since.0)
-            .fetch_all(&self.readers)
-            .await?;
+        type Columns = (RunId, StepIndex, i32, i64);
+        let which = [worker.to_string().into(), since.0.into()];
+        let found: Vec<Columns> = self.readers.rows(&sql::HELD_BY, which).await?;
         let held = found
             .into_iter()
-            .filter_map(|(run, step, item, token)| Some((task_key(&run, step, item)?, token)));
+            .map(|(run, step, item, token)| (TaskKey { run, step, item }, token));
         Ok(held.collect())
     }
 
     /// Whether a run's time is up, or a worker's lease has ended.
     pub(crate) async fn has_late(&self, now: Timestamp) -> Result<bool, StoreError> {
-        let runs: Vec<String> = sqlx::query_scalar(sql::LATE_RUNS)
-            .bind(now.0)
-            .fetch_all(&self.readers)
-            .await?;
-        let workers: Vec<String> = sqlx::query_scalar(sql::DEAD_WORKERS)
-            .bind(now.0)
-            .fetch_all(&self.readers)
-            .await?;
-        Ok(!runs.is_empty() || !workers.is_empty())
+        for question in [&sql::LATE_RUNS, &sql::DEAD_WORKERS] {
+            if !self
+                .readers
+                .texts(question, [now.0.into()])
+                .await?
+                .is_empty()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(crate) async fn expired_runs(&self, now: Timestamp) -> Result<Vec<RunId>, StoreError> {
-        let ids: Vec<String> = sqlx::query_scalar(sql::EXPIRED_RUNS)
-            .bind(now.0)
-            .fetch_all(&self.readers)
+        let ids = self
+            .readers
+            .texts(&sql::EXPIRED_RUNS, [now.0.into()])
             .await?;
         Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
     }
 
     pub(crate) async fn is_busy(&self) -> Result<bool, StoreError> {
-        let found: Option<i64> = sqlx::query_scalar(sql::ANY_UNFINISHED)
-            .fetch_optional(&self.readers)
-            .await?;
-        Ok(found.is_some())
+        Ok(!self
+            .readers
+            .texts(&sql::ANY_UNFINISHED, [])
+            .await?
+            .is_empty())
     }
 
     pub(crate) async fn counts(&self) -> Result<Vec<(RunState, u64)>, StoreError> {
-        let found: Vec<(String, i64)> =
-            sqlx::query_as(sql::COUNTS).fetch_all(&self.readers).await?;
-        Ok(found
-            .into_iter()
-            .filter_map(|(state, n)| Some((state.parse().ok()?, u64::try_from(n).ok()?)))
-            .collect())
+        self.readers.rows(&sql::COUNTS, []).await
+    }
+
+    /// The one column of the one row that a question about a run answers with.
+    async fn one(&self, question: &'static Statement, run: RunId) -> Result<String, StoreError> {
+        let found = self
+            .readers
+            .texts(question, [run.to_string().into()])
+            .await?;
+        found.into_iter().next().ok_or_else(|| no_run(run))
     }
 }
 
 fn name(plan: &Plan, step: StepIndex) -> StepName {
     plan.steps[step as usize].name.clone()
-}
-
-fn task_key(run: &str, step: i64, item: i64) -> Option<TaskKey> {
-    Some(TaskKey {
-        run: run.parse().ok()?,
-        step: step.try_into().ok()?,
-        item: item.try_into().ok()?,
-    })
 }
 
 fn no_run(id: RunId) -> StoreError {

@@ -1,6 +1,6 @@
 //! Accepting runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::commit::Commit;
 use super::op::Answer;
@@ -17,10 +17,18 @@ impl Commit<'_> {
         new: &[&NewRun],
     ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
         let mut known = self.known_keys(new).await?;
+        let standing = self.standing(new).await?;
         let mut answers = Vec::with_capacity(new.len());
         let mut worksets = Vec::with_capacity(new.len());
         let mut fresh: Vec<(&NewRun, bool)> = Vec::with_capacity(new.len());
         for &run in new {
+            if standing.contains(&run.id) {
+                answers.push(Ok(Answer::Submitted {
+                    run: run.id,
+                    is_new: true,
+                }));
+                continue;
+            }
             if let Some(key) = &run.options.idempotency_key {
                 let digest = rows::digest(run);
                 if let Some((first, first_digest)) = known.get(key) {
@@ -56,19 +64,29 @@ impl Commit<'_> {
                 .or_insert((version, name, &*run.spec, self.now));
         }
         let versions: Vec<_> = versions.into_values().collect();
-        self.push_rows(sql::INSERT_VERSIONS, &versions);
+        self.push_rows(&sql::INSERT_VERSIONS, &versions);
         let inserted: Vec<_> = fresh
             .iter()
             .zip(&worksets)
             .map(|((run, queued), work)| rows::InsertedRun::new(&work.run, run, *queued, self.now))
             .collect();
-        self.push_rows(sql::INSERT_RUNS, &inserted);
+        self.push_rows(&sql::INSERT_RUNS, &inserted);
         for work in &mut worksets {
             work.run_changed = false;
         }
         self.save(&worksets);
         Box::pin(self.perform(&mut worksets)).await?;
         Ok(answers)
+    }
+
+    /// Of runs that are sent again, since nobody knows whether they were accepted: those that were.
+    async fn standing(&mut self, new: &[&NewRun]) -> Result<HashSet<RunId>, StoreError> {
+        if !self.is_resent {
+            return Ok(HashSet::new());
+        }
+        let ids: Vec<RunId> = new.iter().map(|n| n.id).collect();
+        let found = self.load_runs(&ids).await?;
+        Ok(found.into_iter().map(|run| run.id).collect())
     }
 
     /// Whether a run's concurrency limit is reached, those accepted just before it included.
@@ -104,7 +122,7 @@ impl Commit<'_> {
             return Ok(HashMap::new());
         }
         let found = self
-            .ask(sql::KNOWN_KEYS, [rows::json(&keys).into()])
+            .ask(&sql::KNOWN_KEYS, [rows::json(&keys).into()])
             .await?;
         let known: Vec<(String, RunId, String)> =
             rows::parse(found.first().map_or("[]", String::as_str), "runs")?;
@@ -114,14 +132,16 @@ impl Commit<'_> {
             .collect())
     }
 
-    /// Runs of a concurrency key that are under way.
+    /// Runs of a concurrency key that are under way; nobody else starts one until the commit.
     pub(super) async fn active_runs(
         &mut self,
         workflow: &str,
         key: &str,
     ) -> Result<i64, StoreError> {
+        let which = [workflow.into(), key.into()];
+        self.ask(&sql::LOCK_CONCURRENCY, which).await?;
         let found = self
-            .ask(sql::ACTIVE_RUNS, [workflow.into(), key.into()])
+            .ask(&sql::ACTIVE_RUNS, [workflow.into(), key.into()])
             .await?;
         Ok(found.first().and_then(|n| n.parse().ok()).unwrap_or(0))
     }

@@ -26,7 +26,7 @@ impl Commit<'_> {
             self.now.0.into(),
             worker.lease_until.0.into(),
         ];
-        self.script.push(sql::REGISTER_WORKER, row);
+        self.script.push(&sql::REGISTER_WORKER, row);
     }
 
     /// Renews a worker's lease, and says which of the tasks it believes to hold are no longer its own.
@@ -37,13 +37,13 @@ impl Commit<'_> {
         holds: &[(TaskKey, i64)],
     ) -> Result<Answer, StoreError> {
         let lease = [worker.to_string().into(), lease_until.0.into()];
-        let renewed = self.ask(sql::HEARTBEAT, lease).await?;
+        let renewed = self.ask(&sql::HEARTBEAT, lease).await?;
         let held: Vec<_> = holds
             .iter()
             .map(|(key, token)| (key.run, key.step, key.item, token))
             .collect();
         let found = self
-            .ask(sql::LOST_TASKS, [rows::json(&held).into()])
+            .ask(&sql::LOST_TASKS, [rows::json(&held).into()])
             .await?;
         let lost: Vec<(RunId, u32, i32)> =
             rows::parse(found.first().map_or("[]", String::as_str), "task_runs")?;
@@ -58,7 +58,7 @@ impl Commit<'_> {
 
     pub(super) fn retire(&mut self, worker: WorkerId, state: &str) {
         let how = [worker.to_string().into(), state.into()];
-        self.script.push(sql::RETIRE_WORKER, how);
+        self.script.push(&sql::RETIRE_WORKER, how);
     }
 
     pub(super) fn report(&mut self, reports: &[&AttemptReport]) {
@@ -70,7 +70,7 @@ impl Commit<'_> {
                 Some((r.key.run, r.key.step, r.key.item, r.token, progress))
             })
             .collect();
-        self.push_rows(sql::SAVE_PROGRESS, &progress);
+        self.push_rows(&sql::SAVE_PROGRESS, &progress);
         let logs: Vec<_> = reports
             .iter()
             .flat_map(|r| {
@@ -90,7 +90,7 @@ impl Commit<'_> {
                 })
             })
             .collect();
-        self.push_rows(sql::INSERT_LOGS, &logs);
+        self.push_rows(&sql::INSERT_LOGS, &logs);
         for report in reports {
             self.after.touched.entry(report.key.run).or_insert(false);
         }
@@ -105,7 +105,7 @@ impl Commit<'_> {
         }
         counts.workers = overdue.workers.len() as u64;
         counts.workers += self
-            .ask(sql::LOSE_WORKERS, [self.now.0.into()])
+            .ask(&sql::LOSE_WORKERS, [self.now.0.into()])
             .await?
             .len() as u64;
         let settlements: Vec<Settlement> = overdue
@@ -139,7 +139,7 @@ impl Commit<'_> {
             self.settle_parents(parents).await?;
         }
 
-        let late = self.ask(sql::LATE_RUNS, [self.now.0.into()]).await?;
+        let late = self.ask(&sql::LATE_RUNS, [self.now.0.into()]).await?;
         for run in late {
             let run = run.parse().map_err(|_| StoreError::Corrupt {
                 what: "runs.id",
@@ -178,9 +178,9 @@ impl Commit<'_> {
 
     /// Lets tasks go whose back-off has passed, and notes when the next is due.
     pub(super) async fn promote_due(&mut self) -> Result<(), StoreError> {
-        let queues = self.ask(sql::PROMOTE_DUE, [self.now.0.into()]).await?;
+        let queues = self.ask(&sql::PROMOTE_DUE, [self.now.0.into()]).await?;
         self.ring_named(&queues);
-        let next = self.ask(sql::NEXT_DUE, []).await?;
+        let next = self.ask(&sql::NEXT_DUE, []).await?;
         self.after.promoted = true;
         self.after.next_due = next.first().and_then(|at| at.parse().ok()).map(Timestamp);
         Ok(())

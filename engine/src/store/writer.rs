@@ -9,18 +9,19 @@
 //! When a transaction fails, the batch is halved and each half tried alone, so
 //! that one poisonous request fails by itself.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::claim::{Asked, Claimed, Demand, Granted};
 use super::commit::{After, Commit};
+use super::connection::Connection;
 use super::notifier::Notifier;
 use super::op::{Answer, Op};
 use super::plans::Plans;
+use super::script::Script;
 use super::{StoreError, sql};
 use crate::time::{Clock, Timestamp};
 use crate::workflow::plan::Plan;
@@ -30,6 +31,16 @@ const MAX_BATCH: usize = 512;
 
 /// How often to look whether another process has written.
 const FOREIGN_POLL: Duration = Duration::from_millis(100);
+
+/// How often a batch that met another process's is tried again before it is halved.
+const MAX_RACES: u32 = 8;
+
+/// How long to wait between tries to reach a database that is away.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// Words nobody waits for (progress, log lines) kept while the database is away.
+const MAX_POSTED: usize = 10_000;
 
 pub(super) struct Request {
     pub(super) op: Op,
@@ -49,7 +60,7 @@ pub(super) enum Message {
 }
 
 pub(super) struct Writer {
-    pub(super) conn: SqliteConnection,
+    pub(super) conn: Connection,
     pub(super) inbox: mpsc::UnboundedReceiver<Message>,
     pub(super) plans: Plans,
     pub(super) clock: Clock,
@@ -57,11 +68,14 @@ pub(super) struct Writer {
     pub(super) demand: Option<Arc<Demand>>,
     /// When the next task that waits for its back-off will be due, as far as this process knows.
     pub(super) wake_at: Option<Timestamp>,
-    pub(super) data_version: i64,
     /// When [`Writer::must_tick`] last looked.
     pub(super) looked_at: tokio::time::Instant,
     /// The last claim got tasks that this program cannot run: it must claim again.
     pub(super) has_misclaimed: bool,
+    /// What came in while the database was away.
+    pub(super) waiting: VecDeque<Message>,
+    /// Claims whose commit was not answered: nobody knows yet whether they stand.
+    pub(super) doubtful: Option<Asked>,
 }
 
 impl Writer {
@@ -77,7 +91,7 @@ impl Writer {
             let serving = self.demand.is_some();
             tokio::select! {
                 biased;
-                message = self.inbox.recv() => match message {
+                message = next(&mut self.waiting, &mut self.inbox) => match message {
                     Some(message) => self.accept(message, &mut batch, &mut closing),
                     None => return self.close(None).await,
                 },
@@ -86,7 +100,10 @@ impl Writer {
             }
             while batch.len() < MAX_BATCH
                 && closing.is_none()
-                && let Ok(message) = self.inbox.try_recv()
+                && let Some(message) = self
+                    .waiting
+                    .pop_front()
+                    .or_else(|| self.inbox.try_recv().ok())
             {
                 self.accept(message, &mut batch, &mut closing);
             }
@@ -139,11 +156,8 @@ impl Writer {
     async fn must_tick(&mut self) -> bool {
         self.looked_at = tokio::time::Instant::now();
         let due = self.wake_at.is_some_and(|at| at <= self.clock.now());
-        let version = sqlx::query_scalar::<_, i64>(sql::DATA_VERSION)
-            .fetch_one(&mut self.conn)
-            .await;
-        let foreign = match version {
-            Ok(version) => std::mem::replace(&mut self.data_version, version) != version,
+        let foreign = match self.conn.has_news(&self.clock).await {
+            Ok(news) => news,
             Err(error) => {
                 tracing::warn!(%error, "cannot look for other processes' work; trying again");
                 false
@@ -168,12 +182,26 @@ impl Writer {
         // Halves still to be tried; a plain stack, since async functions do not recurse cheaply.
         let mut ranges = Vec::with_capacity(8);
         ranges.push(0..ops.len());
+        let (mut races, mut is_resent) = (0, false);
         while let Some(range) = ranges.pop() {
-            match self.commit(&ops[range.clone()]).await {
+            match self.commit(&ops[range.clone()], is_resent).await {
                 Ok(done) => {
                     for (slot, answer) in answers[range].iter_mut().zip(done) {
                         *slot = Some(answer);
                     }
+                }
+                // Sent again as it is: what stood already is found standing.
+                Err(error) if self.conn.is_lost() && self.regain(&error).await => {
+                    is_resent = true;
+                    ranges.push(range);
+                }
+                Err(StoreError::Raced { detail }) if races < MAX_RACES => {
+                    races += 1;
+                    tracing::debug!(%detail, "met another process at the same rows; trying again");
+                    // Whoever waits longest finds the rows free.
+                    let pause = Duration::from_millis(1 << races.min(6));
+                    tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
+                    ranges.push(range);
                 }
                 Err(error) if range.len() <= 1 || error.is_passing() => {
                     if range.is_empty() {
@@ -197,26 +225,87 @@ impl Writer {
         }
     }
 
+    /// Waits until the database is there again; false when told to close meanwhile.
+    async fn regain(&mut self, error: &StoreError) -> bool {
+        tracing::warn!(%error, "the database is away; work goes on when it is back");
+        let mut wait = RETRY_MIN;
+        loop {
+            let pause = tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0));
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    message = self.inbox.recv() => match message {
+                        Some(Message::Request(request))
+                            if request.reply.is_closed() && self.waiting.len() >= MAX_POSTED => {}
+                        Some(message) => {
+                            let closes = matches!(message, Message::Close(_));
+                            self.waiting.push_back(message);
+                            if closes {
+                                return false;
+                            }
+                        }
+                        None => return false,
+                    },
+                }
+            }
+            match self.conn.restore(&self.clock).await {
+                Ok(()) => {
+                    tracing::info!("the database is back");
+                    self.ring_all();
+                    self.notifier.foreign();
+                    if let Err(error) = self.take_doubtful().await {
+                        tracing::warn!(%error, "claims that may stand cannot be read; a sweep will give them back");
+                    }
+                    return true;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the database is still away");
+                    wait = (wait * 2).min(RETRY_MAX);
+                }
+            }
+        }
+    }
+
+    /// Hands out claims that stand after all, though nobody said so.
+    async fn take_doubtful(&mut self) -> Result<(), StoreError> {
+        let (Some(asked), Some(demand)) = (self.doubtful.take(), self.demand.clone()) else {
+            return Ok(());
+        };
+        let mut script = Script::default();
+        script.push(&sql::CLAIMED, asked.proof(&demand));
+        let rows = self.conn.run(&mut script).await?;
+        let granted = self.grant(asked, &demand, &rows).await?;
+        self.announce(After::default(), granted);
+        Ok(())
+    }
+
     /// One transaction: all of `ops`, then claims for whoever has free slots.
-    async fn commit(&mut self, ops: &[Op]) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
+    async fn commit(
+        &mut self,
+        ops: &[Op],
+        is_resent: bool,
+    ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
         let now = self.clock.now();
         let is_due = ops.is_empty() || self.wake_at.is_some_and(|at| at <= now);
         let demand = self.demand.clone();
         let mut commit = Commit::begin(&mut self.conn, &self.plans, now, After::default());
+        commit.is_resent = is_resent;
+        let mut asked = None;
         let result = async {
             let answers = commit.apply(ops).await?;
             if is_due {
                 commit.promote_due().await?;
             }
-            let asked = demand.as_deref().and_then(|d| commit.ask_for_claims(d));
-            commit.script.push(sql::COMMIT, []);
+            asked = demand.as_deref().and_then(|d| commit.ask_for_claims(d));
+            commit.script.push(&sql::COMMIT, []);
             let rows = commit.send().await?;
-            Ok::<_, StoreError>((answers, asked, rows))
+            Ok::<_, StoreError>((answers, rows))
         }
         .await;
         let after = std::mem::take(&mut commit.after);
         match result {
-            Ok((answers, asked, rows)) => {
+            Ok((answers, rows)) => {
                 let granted = match (asked, &demand) {
                     (Some(asked), Some(demand)) => self.grant(asked, demand, &rows).await,
                     _ => Ok(Vec::new()),
@@ -230,8 +319,10 @@ impl Writer {
                 Ok(answers)
             }
             Err(error) => {
-                // SQLite may have rolled back by itself; then this says so, and that is fine.
-                let _ = sqlx::query(sql::ROLLBACK).execute(&mut self.conn).await;
+                if self.conn.is_lost() {
+                    self.doubtful = asked;
+                }
+                self.conn.rollback().await;
                 self.ring_all();
                 Err(error)
             }
@@ -273,8 +364,13 @@ impl Writer {
         if let Some(plan) = self.plans.get(version) {
             return Ok(plan);
         }
-        let spec = sqlx::query_scalar::<_, String>(sql::SPEC).bind(version.to_string());
-        let spec = spec.fetch_one(&mut self.conn).await?;
+        let mut script = Script::default();
+        script.push(&sql::SPEC, [(&**version).into()]);
+        let spec = self.conn.run(&mut script).await?.pop();
+        let spec = spec.ok_or_else(|| StoreError::Corrupt {
+            what: "workflow_versions",
+            detail: format!("version {version} is missing, though a run refers to it"),
+        })?;
         self.plans.compile(version, &spec)
     }
 
@@ -302,12 +398,22 @@ impl Writer {
     }
 
     async fn close(self, done: Option<oneshot::Sender<()>>) {
-        use sqlx::Connection as _;
         if let Err(error) = self.conn.close().await {
             tracing::warn!(%error, "closing the database");
         }
         if let Some(done) = done {
             let _ = done.send(());
         }
+    }
+}
+
+/// What waited longest, or what comes next.
+async fn next(
+    waiting: &mut VecDeque<Message>,
+    inbox: &mut mpsc::UnboundedReceiver<Message>,
+) -> Option<Message> {
+    match waiting.pop_front() {
+        Some(message) => Some(message),
+        None => inbox.recv().await,
     }
 }

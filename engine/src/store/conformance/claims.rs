@@ -4,9 +4,8 @@ use std::collections::HashSet;
 
 use super::*;
 
-#[tokio::test]
-async fn what_matters_most_is_claimed_first_and_among_equals_what_waits_longest() {
-    let mut house = House::new().await;
+async fn what_matters_most_is_claimed_first_and_among_equals_what_waits_longest(base: Base) {
+    let mut house = House::new(&base).await;
     let mut runs = Vec::new();
     for priority in [0, 5, 0, -3, 5, 100] {
         house.clock.advance(Duration::from_millis(10));
@@ -37,9 +36,8 @@ async fn what_matters_most_is_claimed_first_and_among_equals_what_waits_longest(
     house.finish().await;
 }
 
-#[tokio::test]
-async fn a_steps_own_priority_counts_on_top_of_its_runs() {
-    let mut house = House::new().await;
+async fn a_steps_own_priority_counts_on_top_of_its_runs(base: Base) {
+    let mut house = House::new(&base).await;
     let low = house
         .submit_with(
             &ONE.replace("task: t", "task: t, priority: -8"),
@@ -67,9 +65,8 @@ async fn a_steps_own_priority_counts_on_top_of_its_runs() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn no_more_is_claimed_than_there_are_free_slots() {
-    let mut house = House::with_slots(3).await;
+async fn no_more_is_claimed_than_there_are_free_slots(base: Base) {
+    let mut house = House::with_slots(&base, 3).await;
     let mut runs = Vec::new();
     for _ in 0..10 {
         runs.push(house.submit(ONE).await);
@@ -90,9 +87,8 @@ async fn no_more_is_claimed_than_there_are_free_slots() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn a_worker_gets_only_what_its_queues_hold() {
-    let mut house = House::new().await;
+async fn a_worker_gets_only_what_its_queues_hold(base: Base) {
+    let mut house = House::new(&base).await;
     house
         .submit(&ONE.replace("task: t", "task: t, queue: gpu"))
         .await;
@@ -105,10 +101,11 @@ async fn a_worker_gets_only_what_its_queues_hold() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn a_claim_counts_the_attempt_and_is_told_once_whether_announced_or_settled_first() {
+async fn a_claim_counts_the_attempt_and_is_told_once_whether_announced_or_settled_first(
+    base: Base,
+) {
     for is_announced in [true, false] {
-        let mut house = House::new().await;
+        let mut house = House::new(&base).await;
         let run = house.submit(ONE).await;
         assert_eq!(house.state(run).await, RunState::Pending);
         house.serve();
@@ -153,9 +150,8 @@ async fn a_claim_counts_the_attempt_and_is_told_once_whether_announced_or_settle
     }
 }
 
-#[tokio::test]
-async fn a_successor_is_claimed_in_the_commit_that_readies_it() {
-    let mut house = House::new().await;
+async fn a_successor_is_claimed_in_the_commit_that_readies_it(base: Base) {
+    let mut house = House::new(&base).await;
     house.serve();
     let run = house.submit(CHAIN).await;
     let first = house.next().await;
@@ -169,10 +165,9 @@ async fn a_successor_is_claimed_in_the_commit_that_readies_it() {
     house.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_processes_never_claim_the_same_task() {
-    let mut one = House::with_slots(4).await;
-    let mut two = House::beside(&one.path, one.clock.clone(), &[("default", 4)]).await;
+async fn two_processes_never_claim_the_same_task(base: Base) {
+    let mut one = House::with_slots(&base, 4).await;
+    let mut two = House::beside(&one.base, one.clock.clone(), &[("default", 4)]).await;
     let mut runs = HashSet::new();
     for _ in 0..300 {
         runs.insert(one.submit(ONE).await);
@@ -200,12 +195,11 @@ async fn two_processes_never_claim_the_same_task() {
     one.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn another_processs_work_is_found_without_a_word_even_by_one_that_never_rests() {
-    let busy = House::with_slots(1).await;
+async fn another_processs_work_is_found_without_a_word_even_by_one_that_never_rests(base: Base) {
+    let busy = House::with_slots(&base, 1).await;
     let mut idle_lane = House::over(
         busy.store.clone(),
-        &busy.path,
+        &busy.base,
         busy.clock.clone(),
         &[("other", 1)],
     )
@@ -228,7 +222,7 @@ async fn another_processs_work_is_found_without_a_word_even_by_one_that_never_re
             }
         }
     });
-    let elsewhere = House::beside(&busy.path, busy.clock.clone(), &[]).await;
+    let elsewhere = House::beside(&busy.base, busy.clock.clone(), &[]).await;
     let run = elsewhere
         .submit(&ONE.replace("task: t", "task: t, queue: other"))
         .await;
@@ -240,9 +234,8 @@ async fn another_processs_work_is_found_without_a_word_even_by_one_that_never_re
     elsewhere.finish().await;
 }
 
-#[tokio::test]
-async fn what_waits_for_its_next_try_is_claimed_when_it_is_due_and_not_before() {
-    let mut house = House::new().await;
+async fn what_waits_for_its_next_try_is_claimed_when_it_is_due_and_not_before(base: Base) {
+    let mut house = House::new(&base).await;
     house.serve();
     let run = house
         .submit(&ONE.replace(
@@ -264,9 +257,8 @@ async fn what_waits_for_its_next_try_is_claimed_when_it_is_due_and_not_before() 
     house.finish().await;
 }
 
-#[tokio::test]
-async fn what_an_earlier_process_left_waiting_is_woken_by_the_next() {
-    let mut first = House::new().await;
+async fn what_an_earlier_process_left_waiting_is_woken_by_the_next(base: Base) {
+    let mut first = House::new(&base).await;
     first.serve();
     first
         .submit(&ONE.replace(
@@ -281,7 +273,7 @@ async fn what_an_earlier_process_left_waiting_is_woken_by_the_next() {
         .unwrap();
     first.store.close().await;
     first.clock.advance(Duration::from_secs(3_000));
-    let mut second = House::beside(&first.path, first.clock.clone(), &[("default", 1)]).await;
+    let mut second = House::beside(&first.base, first.clock.clone(), &[("default", 1)]).await;
     second.serve();
     assert!(second.is_quiet().await);
     second.clock.advance(Duration::from_secs(601));
@@ -289,4 +281,17 @@ async fn what_an_earlier_process_left_waiting_is_woken_by_the_next() {
     let granted = second.next().await;
     second.settle(granted, succeeded()).await.unwrap();
     second.finish().await;
+}
+
+on_both! {
+    what_matters_most_is_claimed_first_and_among_equals_what_waits_longest,
+    a_steps_own_priority_counts_on_top_of_its_runs,
+    no_more_is_claimed_than_there_are_free_slots,
+    a_worker_gets_only_what_its_queues_hold,
+    a_claim_counts_the_attempt_and_is_told_once_whether_announced_or_settled_first,
+    a_successor_is_claimed_in_the_commit_that_readies_it,
+    two_processes_never_claim_the_same_task,
+    another_processs_work_is_found_without_a_word_even_by_one_that_never_rests,
+    what_waits_for_its_next_try_is_claimed_when_it_is_due_and_not_before,
+    what_an_earlier_process_left_waiting_is_woken_by_the_next,
 }

@@ -1,14 +1,15 @@
 //! What one transaction does whole, or not at all.
 
+use super::super::open;
+use super::super::readers::Readers;
 use super::*;
 use crate::artifact::Artifact;
 use crate::run::TaskState;
 use crate::store::{AttemptReport, RunAction};
 use crate::task::{LogLevel, LogLine};
 
-#[tokio::test]
-async fn the_same_report_twice_in_one_commit_counts_once() {
-    let mut house = House::new().await;
+async fn the_same_report_twice_in_one_commit_counts_once(base: Base) {
+    let mut house = House::new(&base).await;
     house.serve();
     let run = house.submit(CHAIN).await;
     let Granted { claim, permit, .. } = house.next().await;
@@ -29,10 +30,9 @@ async fn the_same_report_twice_in_one_commit_counts_once() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn a_report_and_a_cancel_at_once_leave_one_story() {
+async fn a_report_and_a_cancel_at_once_leave_one_story(base: Base) {
     for _ in 0..20 {
-        let mut house = House::new().await;
+        let mut house = House::new(&base).await;
         house.serve();
         let run = house.submit(CHAIN).await;
         let granted = house.next().await;
@@ -58,10 +58,9 @@ async fn a_report_and_a_cancel_at_once_leave_one_story() {
     }
 }
 
-#[tokio::test]
-async fn one_poisonous_result_fails_alone() {
-    let mut house = House::with_slots(40).await;
-    let mut other = stranger(&house.path).await;
+async fn one_poisonous_result_fails_alone(base: Base) {
+    let mut house = House::with_slots(&base, 40).await;
+    let mut other = stranger(&house.base).await;
     execute(&mut other, "create trigger poison before update on task_runs when new.output like '%poison%' begin select raise(abort, 'poisoned'); end").await;
     for _ in 0..40 {
         house.submit(ONE).await;
@@ -111,9 +110,8 @@ async fn one_poisonous_result_fails_alone() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn text_that_databases_choke_on_comes_back_as_it_was() {
-    let mut house = House::new().await;
+async fn text_that_databases_choke_on_comes_back_as_it_was(base: Base) {
+    let mut house = House::new(&base).await;
     house.serve();
     for text in [
         "\u{1}\u{7f}\u{fffd}",
@@ -164,19 +162,19 @@ async fn text_that_databases_choke_on_comes_back_as_it_was() {
 
 #[tokio::test]
 async fn nobody_is_told_of_work_whose_commit_did_not_stand() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("test.db");
-    let (mut conn, readers) = super::super::open::connect(&path, Durability::Normal)
+    let base = Base::sqlite();
+    let (conn, readers) = open::sqlite::connect(base.path(), Durability::Normal)
         .await
         .unwrap();
+    let mut conn = Stranger::Sqlite(conn);
     // A promise that breaks only at the very end, in `commit` itself.
     execute(&mut conn, "create table nobody (id text primary key);
         create table promises (id text references nobody (id) deferrable initially deferred);
         create trigger promise after update on task_runs when new.state = 'running' begin insert into promises values ('broken'); end;
         pragma foreign_keys = on").await;
     let clock = Clock::manual(Timestamp(1_700_000_000_000));
-    let store = Store::over(conn, readers, clock.clone());
-    let mut house = House::over(store, &path, clock, &[("default", 1)]).await;
+    let store = Store::over(conn.writer(), Readers::Sqlite(readers), clock.clone());
+    let mut house = House::over(store, &base, clock, &[("default", 1)]).await;
     let run = house.submit(ONE).await;
     house.serve();
     for _ in 0..5 {
@@ -189,17 +187,16 @@ async fn nobody_is_told_of_work_whose_commit_did_not_stand() {
     assert_eq!(house.state(run).await, RunState::Pending);
     assert_eq!(house.demand.held.list(), []);
     // Once commits stand again, the same work is granted.
-    let mut other = stranger(&path).await;
+    let mut other = stranger(&base).await;
     execute(&mut other, "drop trigger promise").await;
     house.store.ring();
     house.work_off(&[run]).await;
     house.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_submits_of_one_key_from_two_processes_are_one_run() {
-    let house = Arc::new(House::new().await);
-    let other = Arc::new(House::beside(&house.path, house.clock.clone(), &[]).await);
+async fn a_hundred_submits_of_one_key_from_two_processes_are_one_run(base: Base) {
+    let house = Arc::new(House::new(&base).await);
+    let other = Arc::new(House::beside(&house.base, house.clock.clone(), &[]).await);
     let submits = (0..100).map(|n| {
         let house = Arc::clone(if n % 2 == 0 { &house } else { &other });
         tokio::spawn(async move {
@@ -233,9 +230,8 @@ async fn a_hundred_submits_of_one_key_from_two_processes_are_one_run() {
     assert!(matches!(other_request, Err(StoreError::KeyReused { .. })));
 }
 
-#[tokio::test]
-async fn keys_are_told_apart_to_the_last_character() {
-    let house = House::new().await;
+async fn keys_are_told_apart_to_the_last_character(base: Base) {
+    let house = House::new(&base).await;
     for key in ["a\u{0}b", "a\u{0}c", "a", "a ", "A", "🎨"] {
         let options = RunOptions {
             idempotency_key: Some(key.to_owned()),
@@ -252,9 +248,8 @@ async fn keys_are_told_apart_to_the_last_character() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn deleting_a_run_leaves_no_row_of_it_anywhere() {
-    let mut house = House::new().await;
+async fn deleting_a_run_leaves_no_row_of_it_anywhere(base: Base) {
+    let mut house = House::new(&base).await;
     house.serve();
     let keep = house.submit(ONE).await;
     let granted = house.next().await;
@@ -297,16 +292,21 @@ async fn deleting_a_run_leaves_no_row_of_it_anywhere() {
     house.settle(granted, succeeded()).await.unwrap();
 
     house.store.write(Op::Delete(run)).await.unwrap();
-    let mut other = stranger(&house.path).await;
-    let tables: Vec<String> = sqlx::query_scalar("select name from sqlite_master where type = 'table' and name not like '\\_%' escape '\\' and name not like 'sqlite%'").fetch_all(&mut other).await.unwrap();
+    let mut other = stranger(&house.base).await;
+    let (tables, columns_of) = match &house.base.database {
+        Database::Sqlite { .. } => (
+            "select name from sqlite_master where type = 'table' and name not like '\\_%' escape '\\' and name not like 'sqlite%'",
+            "select name from pragma_table_info('TABLE')",
+        ),
+        Database::Postgres(_) => (
+            "select table_name::text from information_schema.tables where table_schema = current_schema() and table_name not like '\\_%'",
+            "select column_name::text from information_schema.columns where table_schema = current_schema() and table_name = 'TABLE' and data_type = 'text'",
+        ),
+    };
+    let tables = texts(&mut other, tables).await;
     assert!(tables.len() >= 9, "{tables:?}");
     for table in tables {
-        let columns: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
-            "select name from pragma_table_info('{table}')"
-        )))
-        .fetch_all(&mut other)
-        .await
-        .unwrap();
+        let columns = texts(&mut other, &columns_of.replace("TABLE", &table)).await;
         for column in columns {
             let left = number(
                 &mut other,
@@ -322,4 +322,14 @@ async fn deleting_a_run_leaves_no_row_of_it_anywhere() {
     ));
     assert_eq!(house.state(keep).await, RunState::Succeeded);
     house.finish().await;
+}
+
+on_both! {
+    the_same_report_twice_in_one_commit_counts_once,
+    a_report_and_a_cancel_at_once_leave_one_story,
+    one_poisonous_result_fails_alone,
+    text_that_databases_choke_on_comes_back_as_it_was,
+    a_hundred_submits_of_one_key_from_two_processes_are_one_run,
+    keys_are_told_apart_to_the_last_character,
+    deleting_a_run_leaves_no_row_of_it_anywhere,
 }

@@ -16,13 +16,14 @@ async fn lose(house: &House) -> super::super::SweepCounts {
     counts
 }
 
-#[tokio::test]
-async fn what_a_vanished_worker_held_is_given_to_another_and_its_late_report_changes_nothing() {
-    let mut lost = House::new().await;
+async fn what_a_vanished_worker_held_is_given_to_another_and_its_late_report_changes_nothing(
+    base: Base,
+) {
+    let mut lost = House::new(&base).await;
     lost.serve();
     let run = lost.submit(CHAIN).await;
     let late = lost.next().await;
-    let mut other = House::beside(&lost.path, lost.clock.clone(), &[("default", 1)]).await;
+    let mut other = House::beside(&lost.base, lost.clock.clone(), &[("default", 1)]).await;
     other.clock.advance(LEASE + Duration::from_secs(1));
     let alive = WorkerId::new(other.clock.now());
     other.register(alive).await;
@@ -61,9 +62,8 @@ async fn what_a_vanished_worker_held_is_given_to_another_and_its_late_report_cha
     other.finish().await;
 }
 
-#[tokio::test]
-async fn three_lost_workers_quarantine_a_task() {
-    let mut house = House::new().await;
+async fn three_lost_workers_quarantine_a_task(base: Base) {
+    let mut house = House::new(&base).await;
     house.serve();
     let run = house.submit(ONE).await;
     for attempt in 1..=3 {
@@ -80,9 +80,8 @@ async fn three_lost_workers_quarantine_a_task() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn a_heartbeat_keeps_a_lease_and_a_silent_worker_loses_it() {
-    let mut house = House::new().await;
+async fn a_heartbeat_keeps_a_lease_and_a_silent_worker_loses_it(base: Base) {
+    let mut house = House::new(&base).await;
     house.serve();
     house.submit(ONE).await;
     let granted = house.next().await;
@@ -104,9 +103,8 @@ async fn a_heartbeat_keeps_a_lease_and_a_silent_worker_loses_it() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn a_heartbeat_of_nobody_we_know_is_told_so_and_which_tasks_it_does_not_hold() {
-    let mut house = House::new().await;
+async fn a_heartbeat_of_nobody_we_know_is_told_so_and_which_tasks_it_does_not_hold(base: Base) {
+    let mut house = House::new(&base).await;
     house.serve();
     let run = house.submit(ONE).await;
     let granted = house.next().await;
@@ -140,9 +138,8 @@ async fn a_heartbeat_of_nobody_we_know_is_told_so_and_which_tasks_it_does_not_ho
     house.finish().await;
 }
 
-#[tokio::test]
-async fn a_worker_that_signed_off_or_was_declared_lost_is_not_revived_by_a_heartbeat() {
-    let house = House::new().await;
+async fn a_worker_that_signed_off_or_was_declared_lost_is_not_revived_by_a_heartbeat(base: Base) {
+    let house = House::new(&base).await;
     let worker = house.demand.worker();
     house.store.write(Op::Retire(worker)).await.unwrap();
     let beat = Op::Heartbeat {
@@ -157,9 +154,8 @@ async fn a_worker_that_signed_off_or_was_declared_lost_is_not_revived_by_a_heart
     house.finish().await;
 }
 
-#[tokio::test]
-async fn an_attempt_long_past_its_time_is_taken_from_a_worker_that_lives() {
-    let mut house = House::new().await;
+async fn an_attempt_long_past_its_time_is_taken_from_a_worker_that_lives(base: Base) {
+    let mut house = House::new(&base).await;
     house.serve();
     let run = house
         .submit(&ONE.replace("task: t", "task: t, timeout: 5s"))
@@ -181,9 +177,8 @@ async fn an_attempt_long_past_its_time_is_taken_from_a_worker_that_lives() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn progress_and_log_lines_are_kept_and_late_progress_is_not() {
-    let mut house = House::new().await;
+async fn progress_and_log_lines_are_kept_and_late_progress_is_not(base: Base) {
+    let mut house = House::new(&base).await;
     house.serve();
     let run = house
         .submit(&ONE.replace("task: t", "task: t, retry: { attempts: 5 }"))
@@ -239,13 +234,12 @@ async fn progress_and_log_lines_are_kept_and_late_progress_is_not() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn sweeping_twice_or_by_two_processes_loses_an_attempt_once() {
-    let mut house = House::new().await;
+async fn sweeping_twice_or_by_two_processes_loses_an_attempt_once(base: Base) {
+    let mut house = House::new(&base).await;
     house.serve();
     let run = house.submit(ONE).await;
     house.next().await;
-    let other = House::beside(&house.path, house.clock.clone(), &[]).await;
+    let other = House::beside(&house.base, house.clock.clone(), &[]).await;
     house.demand.close();
     house.clock.advance(LEASE + Duration::from_secs(1));
     let sweeps = tokio::join!(house.sweep(), other.sweep(), house.sweep(), other.sweep());
@@ -259,9 +253,8 @@ async fn sweeping_twice_or_by_two_processes_loses_an_attempt_once() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn a_run_whose_time_is_up_fails_once_and_its_last_word_is_had_once() {
-    let mut house = House::new().await;
+async fn a_run_whose_time_is_up_fails_once_and_its_last_word_is_had_once(base: Base) {
+    let mut house = House::new(&base).await;
     house.serve();
     let run = house
         .submit("name: late\ntimeout: 5s\nsteps:\n  a: { task: t }\non_failure: { task: t }\n")
@@ -283,9 +276,8 @@ async fn a_run_whose_time_is_up_fails_once_and_its_last_word_is_had_once() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn a_worker_given_up_for_lost_claims_nothing_until_it_begins_anew() {
-    let mut house = House::new().await;
+async fn a_worker_given_up_for_lost_claims_nothing_until_it_begins_anew(base: Base) {
+    let mut house = House::new(&base).await;
     house.serve();
     assert!(house.is_quiet().await);
     house.clock.advance(LEASE + Duration::from_secs(1));
@@ -302,4 +294,17 @@ async fn a_worker_given_up_for_lost_claims_nothing_until_it_begins_anew() {
     assert_eq!((granted.claim.key.run, granted.claim.attempt), (run, 1));
     house.settle(granted, succeeded()).await.unwrap();
     house.finish().await;
+}
+
+on_both! {
+    what_a_vanished_worker_held_is_given_to_another_and_its_late_report_changes_nothing,
+    three_lost_workers_quarantine_a_task,
+    a_heartbeat_keeps_a_lease_and_a_silent_worker_loses_it,
+    a_heartbeat_of_nobody_we_know_is_told_so_and_which_tasks_it_does_not_hold,
+    a_worker_that_signed_off_or_was_declared_lost_is_not_revived_by_a_heartbeat,
+    an_attempt_long_past_its_time_is_taken_from_a_worker_that_lives,
+    progress_and_log_lines_are_kept_and_late_progress_is_not,
+    sweeping_twice_or_by_two_processes_loses_an_attempt_once,
+    a_run_whose_time_is_up_fails_once_and_its_last_word_is_had_once,
+    a_worker_given_up_for_lost_claims_nothing_until_it_begins_anew,
 }

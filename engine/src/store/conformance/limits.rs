@@ -13,9 +13,8 @@ fn keyed() -> RunOptions {
     }
 }
 
-#[tokio::test]
-async fn runs_of_one_key_go_as_many_at_a_time_as_allowed_and_in_order() {
-    let mut house = House::with_slots(10).await;
+async fn runs_of_one_key_go_as_many_at_a_time_as_allowed_and_in_order(base: Base) {
+    let mut house = House::with_slots(&base, 10).await;
     house.serve();
     let mut runs = Vec::new();
     for _ in 0..6 {
@@ -36,9 +35,8 @@ async fn runs_of_one_key_go_as_many_at_a_time_as_allowed_and_in_order() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn submits_in_one_commit_share_the_limit_too() {
-    let mut house = House::with_slots(10).await;
+async fn submits_in_one_commit_share_the_limit_too(base: Base) {
+    let mut house = House::with_slots(&base, 10).await;
     let submits =
         futures_util::future::join_all((0..5).map(|_| house.try_submit(LIMITED, keyed()))).await;
     house.serve();
@@ -49,9 +47,8 @@ async fn submits_in_one_commit_share_the_limit_too() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn every_way_to_end_hands_the_key_on() {
-    let mut house = House::with_slots(10).await;
+async fn every_way_to_end_hands_the_key_on(base: Base) {
+    let mut house = House::with_slots(&base, 10).await;
     house.serve();
     let mut runs = Vec::new();
     for _ in 0..7 {
@@ -85,12 +82,11 @@ async fn every_way_to_end_hands_the_key_on() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn a_mapped_run_that_is_retried_waits_for_its_key() {
-    let mut house = House::with_slots(10).await;
+async fn a_mapped_run_that_is_retried_waits_for_its_key(base: Base) {
+    let mut house = House::with_slots(&base, 10).await;
     house.serve();
     let definition = "name: limited\nconcurrency: { key: k, limit: 1 }\nsteps:\n  a: { task: t, foreach: '${{ [1] }}' }\n";
-    let mut two = House::beside(&house.path, house.clock.clone(), &[("control", 4)]).await;
+    let mut two = House::beside(&house.base, house.clock.clone(), &[("control", 4)]).await;
     two.serve();
     let first = house.submit_with(definition, keyed()).await;
     let mapped = two.next().await;
@@ -125,9 +121,8 @@ async fn a_mapped_run_that_is_retried_waits_for_its_key() {
     house.finish().await;
 }
 
-#[tokio::test]
-async fn pausing_holds_what_is_ready_and_resuming_lets_it_go() {
-    let mut house = House::new().await;
+async fn pausing_holds_what_is_ready_and_resuming_lets_it_go(base: Base) {
+    let mut house = House::new(&base).await;
     let run = house.submit(CHAIN).await;
     house.act(run, RunAction::Pause).await.unwrap();
     house.serve();
@@ -135,4 +130,12 @@ async fn pausing_holds_what_is_ready_and_resuming_lets_it_go() {
     house.act(run, RunAction::Resume).await.unwrap();
     house.work_off(&[run]).await;
     house.finish().await;
+}
+
+on_both! {
+    runs_of_one_key_go_as_many_at_a_time_as_allowed_and_in_order,
+    submits_in_one_commit_share_the_limit_too,
+    every_way_to_end_hands_the_key_on,
+    a_mapped_run_that_is_retried_waits_for_its_key,
+    pausing_holds_what_is_ready_and_resuming_lets_it_go,
 }

@@ -1,23 +1,27 @@
 //! A locked database, a full disk, a file that is something else.
 
 use super::super::open;
+use super::super::readers::Readers;
 use super::*;
+use std::path::PathBuf;
 
 /// A store whose writer works under these pragmas.
-async fn under(path: &Path, pragmas: &str) -> House {
-    let (mut conn, readers) = open::connect(path, Durability::Normal).await.unwrap();
+async fn under(base: &Base, pragmas: &str) -> House {
+    let (conn, readers) = open::sqlite::connect(base.path(), Durability::Normal)
+        .await
+        .unwrap();
+    let mut conn = Stranger::Sqlite(conn);
     execute(&mut conn, pragmas).await;
     let clock = Clock::manual(Timestamp(1_700_000_000_000));
-    let store = Store::over(conn, readers, clock.clone());
-    House::over(store, path, clock, &[("default", 1)]).await
+    let store = Store::over(conn.writer(), Readers::Sqlite(readers), clock.clone());
+    House::over(store, base, clock, &[("default", 1)]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_database_is_waited_for_and_then_named_in_a_sentence() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("test.db");
-    let mut house = under(&path, "pragma busy_timeout = 400").await;
-    let mut other = stranger(&path).await;
+    let base = Base::sqlite();
+    let mut house = under(&base, "pragma busy_timeout = 400").await;
+    let mut other = stranger(&base).await;
 
     execute(&mut other, "begin immediate").await;
     let refused = house
@@ -45,9 +49,9 @@ async fn a_locked_database_is_waited_for_and_then_named_in_a_sentence() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_keeps_nobody_from_reading() {
-    let house = House::new().await;
+    let house = House::new(&Base::sqlite()).await;
     let run = house.submit(ONE).await;
-    let mut other = stranger(&house.path).await;
+    let mut other = stranger(&house.base).await;
     execute(&mut other, "begin immediate").await;
     let read = tokio::time::timeout(Duration::from_secs(2), house.store.run(run)).await;
     assert_eq!(read.expect("no wait").unwrap().state, RunState::Pending);
@@ -57,10 +61,9 @@ async fn a_lock_keeps_nobody_from_reading() {
 
 #[tokio::test]
 async fn a_full_disk_is_named_in_a_sentence_and_takes_nothing_that_was_accepted() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("test.db");
+    let base = Base::sqlite();
     // The database's own notion of full: the same error as the disk's, without a disk to fill.
-    let mut house = under(&path, "create table ballast (x); insert into ballast values (zeroblob(500000)); pragma max_page_count = 200").await;
+    let mut house = under(&base, "create table ballast (x); insert into ballast values (zeroblob(500000)); pragma max_page_count = 200").await;
     let mut accepted = Vec::new();
     let refusal = loop {
         match house
@@ -88,7 +91,7 @@ async fn a_full_disk_is_named_in_a_sentence_and_takes_nothing_that_was_accepted(
         house.store.counts().await.unwrap(),
         [(RunState::Pending, u64::try_from(accepted.len()).unwrap())]
     );
-    execute(&mut stranger(&path).await, "drop table ballast").await;
+    execute(&mut stranger(&base).await, "drop table ballast").await;
     accepted.push(house.submit(CHAIN).await);
     house.serve();
     house.work_off(&accepted).await;
@@ -96,7 +99,10 @@ async fn a_full_disk_is_named_in_a_sentence_and_takes_nothing_that_was_accepted(
 }
 
 async fn refusal(path: &Path) -> String {
-    Store::open(path, Durability::Normal, Clock::system())
+    let database = Database::Sqlite {
+        path: path.to_owned(),
+    };
+    Store::open(&database, Durability::Normal, Clock::system())
         .await
         .expect_err("it cannot be served")
         .to_string()
@@ -104,12 +110,12 @@ async fn refusal(path: &Path) -> String {
 
 #[tokio::test]
 async fn a_database_of_a_newer_program_is_left_alone() {
-    let house = House::new().await;
-    let mut other = stranger(&house.path).await;
+    let house = House::new(&Base::sqlite()).await;
+    let mut other = stranger(&house.base).await;
     execute(&mut other, "insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (9999, 'future', 1, x'00', 1)").await;
-    let said = refusal(&house.path).await;
+    let said = refusal(house.base.path()).await;
     for part in [
-        house.path.to_str().unwrap(),
+        house.base.path().to_str().unwrap(),
         "9999",
         "newer",
         "another data directory",
@@ -155,20 +161,19 @@ async fn a_place_that_cannot_be_written_is_named_with_the_way_out() {
     }
 }
 
-#[tokio::test]
-async fn a_damaged_definition_stops_its_own_run_and_no_other() {
-    let first = House::new().await;
+async fn a_damaged_definition_stops_its_own_run_and_no_other(base: Base) {
+    let first = House::new(&base).await;
     let late = CHAIN.replace("steps:", "timeout: 5s\nsteps:");
     let broken = first.submit(&late).await;
     let fine = first.submit(ONE).await;
-    let mut other = stranger(&first.path).await;
+    let mut other = stranger(&first.base).await;
     execute(
         &mut other,
         "update workflow_versions set spec = '{' where name = 'chain'",
     )
     .await;
     // Another process, which has not met that definition yet.
-    let mut house = House::beside(&first.path, first.clock.clone(), &[("default", 1)]).await;
+    let mut house = House::beside(&first.base, first.clock.clone(), &[("default", 1)]).await;
     house.serve();
     let granted = house.next().await;
     assert_eq!(granted.claim.key.run, fine);
@@ -188,4 +193,8 @@ async fn a_damaged_definition_stops_its_own_run_and_no_other() {
     assert!(matches!(said, StoreError::Corrupt { .. }), "{said}");
     assert!(!house.state(broken).await.is_terminal());
     house.finish().await;
+}
+
+on_both! {
+    a_damaged_definition_stops_its_own_run_and_no_other,
 }

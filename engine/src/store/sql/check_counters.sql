@@ -2,8 +2,9 @@
 select 'run ' || r.id || ': open is ' || r.open || ', a recount says ' || n.open
 from runs r
 join (
-    select run_id, sum(item = -1 and state not in ('succeeded', 'failed', 'skipped', 'cancelled')) as open,
-        sum(item = -1 and state = 'blocked' and pending = 1) as maybe_last
+    select run_id,
+        count(*) filter (where item = -1 and state not in ('succeeded', 'failed', 'skipped', 'cancelled')) as open,
+        count(*) filter (where item = -1 and state = 'blocked' and pending = 1) as maybe_last
     from task_runs group by run_id
 ) n on n.run_id = r.id
 where r.open <> n.open and not (r.state in ('pending', 'running') and r.open = n.open - 1 and n.maybe_last > 0)
@@ -25,11 +26,11 @@ where t.state = 'succeeded'
 union all
 select 'step ' || g.run_id || '/' || g.step || ': open is ' || g.open || ', a recount says ' || n.open
 from task_runs g join (
-    select run_id, step, sum(state not in ('succeeded', 'failed', 'skipped', 'cancelled')) as open
+    select run_id, step, count(*) filter (where state not in ('succeeded', 'failed', 'skipped', 'cancelled')) as open
     from task_runs where item >= 0 group by run_id, step
 ) n on n.run_id = g.run_id and n.step = g.step
 where g.item = -1 and g.state = 'running' and g.open <> n.open
 union all
-select 'run ' || run_id || ': events are numbered up to ' || max(seq) || ', its counter says ' || r.ev_seq
-from events e join runs r on r.id = e.run_id group by run_id having max(seq) <> r.ev_seq
+select 'run ' || e.run_id || ': events are numbered up to ' || max(e.seq) || ', its counter says ' || r.ev_seq
+from events e join runs r on r.id = e.run_id group by e.run_id, r.ev_seq having max(e.seq) <> r.ev_seq
 limit 1000

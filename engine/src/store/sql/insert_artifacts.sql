@@ -1,5 +1,5 @@
 -- $1 = [[run, step, item, attempt, ordinal, digest, name, media_type, size_bytes, created_at], …]
 insert into artifacts (run_id, step, item, attempt, ordinal, digest, name, media_type, size_bytes, created_at)
-select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-    value ->> 7, value ->> 8, value ->> 9
-from jsonb_each($1)
+select value ->> 0, cast(value ->> 1 as integer), cast(value ->> 2 as integer), cast(value ->> 3 as bigint), cast(value ->> 4 as integer), value ->> 5, value ->> 6,
+    value ->> 7, cast(value ->> 8 as bigint), cast(value ->> 9 as bigint)
+from json_rows($1)

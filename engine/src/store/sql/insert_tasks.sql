@@ -1,5 +1,5 @@
 -- $1 = [[run, step, item, state, held, pending, queue, priority, timeout_ms, due_at, input], …]
 insert into task_runs (run_id, step, item, state, held, pending, queue, priority, timeout_ms, due_at, input)
-select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-    value ->> 7, value ->> 8, value ->> 9, value ->> 10
-from jsonb_each($1)
+select value ->> 0, cast(value ->> 1 as integer), cast(value ->> 2 as integer), value ->> 3, cast(value ->> 4 as bigint), cast(value ->> 5 as bigint), value ->> 6,
+    cast(value ->> 7 as bigint), cast(value ->> 8 as bigint), cast(value ->> 9 as bigint), value ->> 10
+from json_rows($1)

@@ -4,4 +4,4 @@ select json_group_array(json_array(
     r.ev_seq, r.priority, r.parent_run, r.parent_step, r.parent_item, r.parent_attempt,
     r.concurrency_key, r.failure
 ))
-from jsonb_each($1) k cross join runs r on r.id = k.value
+from json_texts($1) k cross join runs r on r.id = k.value

@@ -4,5 +4,5 @@ select json_group_array(json_array(
     t.due_at, t.attempt, t.tries, t.losses, t.token, t.worker_id, t.started_at, t.total, t.open,
     t.failed, t.waiting, t.child_run, t.announced
 ))
-from jsonb_each($1) k
-cross join task_runs t on t.run_id = k.value ->> 0 and t.step = k.value ->> 1 and t.item = k.value ->> 2
+from json_rows($1) k
+cross join task_runs t on t.run_id = k.value ->> 0 and t.step = cast(k.value ->> 1 as integer) and t.item = cast(k.value ->> 2 as integer)
