@@ -22,6 +22,9 @@ use crate::task::Progress;
 use crate::worker::{Handlers, Shared, Worker, concurrency_key, sweep};
 use crate::workflow::plan::{Plan, StepIndex};
 
+/// An idempotency key is at most this long.
+const MAX_KEY_BYTES: usize = 255;
+
 /// How often to look at a run that another process may be working on.
 const FOREIGN_POLL: Duration = Duration::from_millis(200);
 
@@ -171,6 +174,12 @@ impl Engine {
                 reason: error.message,
             }
         })?;
+        if let Some(key) = &submission.idempotency_key {
+            let is_plain = !key.is_empty() && !key.contains(char::is_control);
+            if !is_plain || key.len() > MAX_KEY_BYTES {
+                return Err(EngineError::Key { key: key.clone() });
+            }
+        }
         Ok(NewRun {
             id: RunId::new(self.shared.config.clock.now()),
             plan: Arc::clone(&definition.plan),

@@ -11,6 +11,14 @@ use crate::workflow::InputProblem;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
+    /// An idempotency key that cannot be one.
+    #[error(
+        "idempotency key {key:?}: expected 1 to 255 bytes without control characters, e.g. a UUID"
+    )]
+    Key {
+        /// What was given.
+        key: String,
+    },
     /// The definition is unknown or has mistakes.
     #[error(transparent)]
     Library(#[from] LibraryError),

@@ -142,7 +142,7 @@ statements! {
         LATEST_RUN = "select id from runs where parent_run is null order by id desc limit 1";
         EXPIRED_RUNS = "select id from runs where expires_at is not null and expires_at < $1 limit 500";
         ANY_UNFINISHED = "select '1' from runs where finished_at is null limit 1";
-        COUNTS = "select json_array(state, count(*)) from runs group by state";
+        COUNTS = "select json_array(state, count(*)) from runs group by state order by state";
         REFERENCED = "select json_array(digest, name, media_type, size_bytes) from artifacts";
     }
 }
