@@ -6,6 +6,7 @@
 //! `--json FILE` writes the figures too.
 
 mod report;
+mod schema;
 mod workloads;
 
 use std::path::PathBuf;
@@ -33,6 +34,9 @@ struct Options {
     /// Sync less: a power cut may take the last commits.
     #[arg(long)]
     normal: bool,
+    /// Measure on this PostgreSQL instead of a file; each workload gets a schema of its own, dropped afterwards.
+    #[arg(long, env = "AQUATINT_BENCH_POSTGRES", hide_env_values = true)]
+    postgres: Option<String>,
     /// Repeat each workload and take the median.
     #[arg(long, default_value_t = 3)]
     repeat: usize,
@@ -59,7 +63,7 @@ async fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         }
         let mut samples = Vec::with_capacity(options.repeat);
         for _ in 0..options.repeat.max(1) {
-            let rig = Rig::start(options.dir.as_deref(), options.slots, options.normal).await?;
+            let rig = Rig::start(options).await?;
             if !workload.is_fresh {
                 rig.settle_log().await?;
             }
@@ -69,7 +73,7 @@ async fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         report.add(workload, samples);
     }
     if wanted("full store") {
-        let rig = Rig::start(options.dir.as_deref(), options.slots, options.normal).await?;
+        let rig = Rig::start(options).await?;
         report.add_backlog(&workloads::backlog(&rig, options.backlog).await?);
         rig.stop().await;
     }

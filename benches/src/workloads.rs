@@ -2,19 +2,21 @@
 
 use std::error::Error;
 use std::future::Future;
-use std::path::Path;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use aquatint_engine::id::QueueName;
 use aquatint_engine::{
-    Durability, Engine, EngineConfig, Library, Registry, RunState, Submission, Task, TaskContext,
-    TaskError, Worker, WorkerConfig,
+    Database, Durability, Engine, EngineConfig, Library, PostgresUrl, Registry, RunState,
+    Submission, Task, TaskContext, TaskError, Worker, WorkerConfig,
 };
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use crate::Options;
+use crate::schema::Schema;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -96,12 +98,13 @@ pub(crate) struct Rig {
     engine: Engine,
     worker: Worker,
     _folder: tempfile::TempDir,
+    schema: Option<Schema>,
     database: std::path::PathBuf,
 }
 
 impl Rig {
-    pub(crate) async fn start(dir: Option<&Path>, slots: u32, normal: bool) -> Result<Self> {
-        let folder = match dir {
+    pub(crate) async fn start(options: &Options) -> Result<Self> {
+        let folder = match &options.dir {
             Some(dir) => tempfile::tempdir_in(dir)?,
             None => tempfile::tempdir()?,
         };
@@ -119,12 +122,22 @@ impl Rig {
             );
         }
         let mut config = EngineConfig::new(folder.path());
-        if normal {
+        if options.normal {
             config.durability = Durability::Normal;
+        }
+        let schema = match &options.postgres {
+            Some(server) => Some(Schema::create(server).await?),
+            None => None,
+        };
+        if let Some(schema) = &schema {
+            config.database = Database::Postgres(PostgresUrl::new(schema.url()));
         }
         let engine = Engine::open(config, library).await?;
         let worker = engine
-            .start_worker(WorkerConfig::new([(QueueName::new("bench")?, slots)]))
+            .start_worker(WorkerConfig::new([(
+                QueueName::new("bench")?,
+                options.slots,
+            )]))
             .await?;
         let database = folder.path().join("aquatint.db");
         let rig = Self {
@@ -132,6 +145,7 @@ impl Rig {
             worker,
             _folder: folder,
             database,
+            schema,
         };
         // Statements prepared, definitions compiled: the steady state is what counts.
         for (name, inputs) in [("single", json!({})), ("fan", json!({"items": [1, 2]}))] {
@@ -152,6 +166,11 @@ impl Rig {
     pub(crate) async fn stop(self) {
         self.worker.stop().await;
         self.engine.close().await;
+        if let Some(schema) = self.schema
+            && let Err(error) = schema.drop().await
+        {
+            eprintln!("the schema of this measurement stays behind: {error}");
+        }
     }
 
     /// Submits one run and waits until its result is in hand.
@@ -479,7 +498,10 @@ pub(crate) async fn backlog(rig: &Rig, runs: usize) -> Result<Backlog> {
     }
     let submit_after = latencies(rig, 500, true).await?;
     let result_after = latencies(rig, 500, false).await?;
-    let size = std::fs::metadata(&rig.database)?.len();
+    let size = match &rig.schema {
+        Some(schema) => schema.size_bytes().await?,
+        None => std::fs::metadata(&rig.database)?.len(),
+    };
     #[expect(clippy::cast_precision_loss, reason = "sizes far below 2^52")]
     let bytes_per_run = size as f64 / runs as f64;
     Ok(Backlog {

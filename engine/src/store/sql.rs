@@ -101,7 +101,7 @@ statements! {
             and t.token is not null and t.started_at < $2 limit 50000";
         #[doc = "What `claim` answers with, asked again: for claims whose commit was not answered."]
         CLAIMED = "select json_array(t.run_id, t.step, t.item, t.attempt, t.queue, t.input, ( \
-            select json_array(workflow, version, no_cache, depth, priority, case when length(inputs) <= 512 then inputs end) \
+            select json_array(workflow, version, no_cache, depth, priority, case when octet_length(inputs) <= 512 then inputs end) \
             from runs where id = t.run_id)) from runs r cross join task_runs t on t.run_id = r.id \
             where r.finished_at is null and t.state = 'running' and t.worker_id = $1 and t.token = $2";
         SET_PLACES = "update runs set active = $2, waiting = $3 where id = $1";

@@ -11,6 +11,6 @@ where (run_id, step, item) in (
     order by priority desc, due_at limit $5
 )
 returning json_array(run_id, step, item, attempt, queue, input, (
-    select json_array(workflow, version, no_cache, depth, priority, case when length(inputs) <= 512 then inputs end)
+    select json_array(workflow, version, no_cache, depth, priority, case when octet_length(inputs) <= 512 then inputs end)
     from runs where id = run_id
 ))

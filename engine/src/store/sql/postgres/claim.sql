@@ -14,6 +14,6 @@ update task_runs t set
     deadline_at = $3 + t.timeout_ms, announced = 0, progress = null
 from chosen c where t.run_id = c.run_id and t.step = c.step and t.item = c.item
 returning json_build_array(t.run_id, t.step, t.item, t.attempt, t.queue, t.input, (
-    select json_build_array(workflow, version, no_cache, depth, priority, case when length(inputs) <= 512 then inputs end)
+    select json_build_array(workflow, version, no_cache, depth, priority, case when octet_length(inputs) <= 512 then inputs end)
     from runs where id = t.run_id
 ))
