@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use aquatint_engine::config::parse_queues;
 use aquatint_engine::id::QueueName;
-use aquatint_engine::{Durability, EngineConfig};
+use aquatint_engine::{Database, Durability, EngineConfig, PostgresUrl};
 use figment::Figment;
 use figment::error::Kind;
 use serde::Deserialize;
@@ -33,6 +33,12 @@ pub(crate) struct Flags {
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
+    /// Where the truth is kept; the data directory's own file where nothing is said.
+    pub(crate) database: Option<Database>,
+    /// The doorbell of a cluster.
+    pub(crate) redis: Option<String>,
+    /// Which of a Redis' users share a doorbell.
+    pub(crate) namespace: String,
     /// Slots by queue, where they are not to be the default.
     pub(crate) queues: Option<Vec<(QueueName, u32)>>,
     pub(crate) definitions: Vec<PathBuf>,
@@ -55,6 +61,11 @@ pub(crate) struct Origin {
 #[serde(deny_unknown_fields)]
 struct Keys {
     data_dir: PathBuf,
+    #[serde(default)]
+    database_url: Option<String>,
+    #[serde(default)]
+    redis_url: Option<String>,
+    namespace: String,
     #[serde(default)]
     queues: Option<String>,
     definitions: Vec<PathBuf>,
@@ -98,10 +109,44 @@ impl Settings {
                 keys.lease
             ))
         })?;
+        let database = keys.database_url.as_deref().map(database).transpose();
+        let database = database
+            .map_err(|message| Exit::Usage(format!("{}: {message}", at("database_url"))))?;
+        match (&database, &keys.redis_url) {
+            (Some(Database::Postgres(_)), None) => {
+                return Err(Exit::Usage(format!(
+                    "{}: a PostgreSQL is shared by processes that ring at each other's door; set AQUATINT_REDIS_URL=redis://host:6379 too, or keep to sqlite:PATH",
+                    at("database_url")
+                )));
+            }
+            (None | Some(Database::Sqlite { .. }), Some(_)) => {
+                return Err(Exit::Usage(format!(
+                    "{}: a Redis is of no use to a database that is one machine's file; set AQUATINT_DATABASE_URL=postgres://user@host/database too, or leave Redis out",
+                    at("redis_url")
+                )));
+            }
+            _ => {}
+        }
+        let is_name = !keys.namespace.is_empty()
+            && keys.namespace.len() <= 40
+            && keys
+                .namespace
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        if !is_name {
+            return Err(Exit::Usage(format!(
+                "{}: expected 1 to 40 letters, digits, `-` or `_`, got `{}`",
+                at("namespace"),
+                keys.namespace
+            )));
+        }
         Ok(Self {
             // Absolute, so that the paths we print are good from everywhere.
             data_dir: std::path::absolute(&keys.data_dir)
                 .map_err(|error| Exit::file("find", &keys.data_dir, &error))?,
+            database,
+            redis: keys.redis_url,
+            namespace: keys.namespace,
             queues,
             definitions: keys.definitions,
             durability: keys.durability,
@@ -114,6 +159,9 @@ impl Settings {
     /// What the engine is to be told.
     pub(crate) fn engine(&self) -> EngineConfig {
         let mut config = EngineConfig::new(&self.data_dir);
+        if let Some(database) = &self.database {
+            config.database = database.clone();
+        }
         config.durability = self.durability;
         config.lease = self.lease;
         config
@@ -128,6 +176,26 @@ impl Settings {
     /// Every setting with its value and where that comes from.
     pub(crate) fn origins(&self) -> Vec<Origin> {
         layer::origins(&self.figment)
+    }
+}
+
+/// What a database URL means.
+fn database(url: &str) -> std::result::Result<Database, String> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) => {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() {
+                return Err(
+                    "`sqlite:` lacks the file; example: sqlite:/var/lib/aquatint/aquatint.db"
+                        .to_owned(),
+                );
+            }
+            let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+            Ok(Database::Sqlite { path })
+        }
+        Some(("postgres" | "postgresql", _)) => Ok(Database::Postgres(PostgresUrl::new(url))),
+        // What is not understood is not repeated: it may hold a password.
+        _ => Err("expected sqlite:PATH or postgres://user:password@host:5432/database".to_owned()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aquatint_engine::Database;
 use aquatint_engine::library::LibraryError;
 use clap::Args;
 use serde_json::json;
@@ -147,7 +148,10 @@ fn disk(data_dir: &Path) -> Option<Finding> {
 
 async fn database(context: &Context) -> Finding {
     let what = "database";
-    if !context.settings.data_dir.join("aquatint.db").exists() {
+    let config = context.settings.engine();
+    if let Database::Sqlite { path } = &config.database
+        && !path.exists()
+    {
         return Finding {
             what,
             fine: true,

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider, Source};
 
+use aquatint_engine::PostgresUrl;
+
 use super::{Flags, Origin, name};
 use crate::exit::{Exit, Result};
 
@@ -47,6 +49,9 @@ enum Shape {
 /// Every variable that is a setting.
 const VARIABLES: &[(&str, &str, Shape)] = &[
     ("AQUATINT_DATA_DIR", "data_dir", Shape::Path),
+    ("AQUATINT_DATABASE_URL", "database_url", Shape::Text),
+    ("AQUATINT_REDIS_URL", "redis_url", Shape::Text),
+    ("AQUATINT_NAMESPACE", "namespace", Shape::Text),
     ("AQUATINT_QUEUES", "queues", Shape::Text),
     ("AQUATINT_DEFINITIONS", "definitions", Shape::Paths),
     ("AQUATINT_DURABILITY", "durability", Shape::Text),
@@ -105,6 +110,7 @@ pub(super) fn defaults() -> Result<Layer> {
     }
     values.insert("definitions".to_owned(), Value::from(Vec::<String>::new()));
     values.insert("durability".to_owned(), "full".into());
+    values.insert("namespace".to_owned(), "aquatint".into());
     values.insert("lease".to_owned(), "15s".into());
     Ok(Layer {
         name: "default".to_owned(),
@@ -348,6 +354,13 @@ fn walk(figment: &Figment, prefix: &str, values: &Dict, found: &mut Vec<Origin>)
             .any(|word| key.to_lowercase().contains(word));
         let value = if secret {
             "(hidden)".to_owned()
+        } else if key.ends_with("_url") {
+            let url = shown(value);
+            if url.starts_with("sqlite:") {
+                url
+            } else {
+                PostgresUrl::new(url).to_string()
+            }
         } else {
             shown(value)
         };
