@@ -109,6 +109,7 @@ impl Store {
             has_misclaimed: false,
             waiting: std::collections::VecDeque::new(),
             doubtful: None,
+            is_closing: false,
         };
         thread::run("aquatint-writer", writer.run());
         Self {

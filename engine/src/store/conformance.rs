@@ -28,6 +28,7 @@ mod claims;
 mod commits;
 mod leases;
 mod limits;
+mod outages;
 mod trouble;
 
 use std::path::Path;

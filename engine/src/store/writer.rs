@@ -76,6 +76,8 @@ pub(super) struct Writer {
     pub(super) waiting: VecDeque<Message>,
     /// Claims whose commit was not answered: nobody knows yet whether they stand.
     pub(super) doubtful: Option<Asked>,
+    /// Told to close: a database that is away is not waited for any more.
+    pub(super) is_closing: bool,
 }
 
 impl Writer {
@@ -135,7 +137,10 @@ impl Writer {
                 self.wake_at = Some(self.clock.now());
             }
             Message::Ring => self.ring_all(),
-            Message::Close(done) => *closing = Some(done),
+            Message::Close(done) => {
+                self.is_closing = true;
+                *closing = Some(done);
+            }
         }
     }
 
@@ -227,6 +232,9 @@ impl Writer {
 
     /// Waits until the database is there again; false when told to close meanwhile.
     async fn regain(&mut self, error: &StoreError) -> bool {
+        if self.is_closing {
+            return false;
+        }
         tracing::warn!(%error, "the database is away; work goes on when it is back");
         let mut wait = RETRY_MIN;
         loop {
@@ -239,9 +247,9 @@ impl Writer {
                         Some(Message::Request(request))
                             if request.reply.is_closed() && self.waiting.len() >= MAX_POSTED => {}
                         Some(message) => {
-                            let closes = matches!(message, Message::Close(_));
+                            self.is_closing = matches!(message, Message::Close(_));
                             self.waiting.push_back(message);
-                            if closes {
+                            if self.is_closing {
                                 return false;
                             }
                         }
