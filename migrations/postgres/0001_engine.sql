@@ -153,6 +153,7 @@ create table step_cache (
     artifacts   text not null,                   -- JSON list
     created_at  bigint not null
 );
+create index step_cache_by_run on step_cache (run_id);
 
 create table workers (
     id           text collate "C" primary key,

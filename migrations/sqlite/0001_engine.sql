@@ -149,6 +149,7 @@ create table step_cache (
     artifacts   text not null,                -- JSON list
     created_at  bigint not null
 ) without rowid;
+create index step_cache_by_run on step_cache (run_id);
 
 create table workers (
     id           text primary key,

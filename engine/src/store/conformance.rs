@@ -71,7 +71,7 @@ struct House {
 
 /// A database of a test's own.
 #[derive(Clone)]
-struct Base {
+pub(super) struct Base {
     database: Database,
     _folder: Option<Arc<tempfile::TempDir>>,
 }
@@ -150,6 +150,17 @@ fn report(claim: &Claim, outcome: Outcome) -> Settlement {
 enum Stranger {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
+}
+
+/// A migrated database on the server, and a session as the writer has it.
+pub(super) async fn empty_postgres() -> (PgConnection, Base) {
+    let base = Base::postgres().await;
+    let store = Store::open(&base.database, Durability::Full, Clock::system());
+    store.await.unwrap().close().await;
+    match stranger(&base).await {
+        Stranger::Postgres(conn) => (conn, base),
+        Stranger::Sqlite(_) => unreachable!("it is a server"),
+    }
 }
 
 impl Stranger {

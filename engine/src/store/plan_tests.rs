@@ -32,6 +32,8 @@ static HOT: &[&Statement] = &[
     &sql::LATE_RUNS,
     &sql::OVERDUE_TASKS,
     &sql::ANY_UNFINISHED,
+    &sql::DELETE_CACHE,
+    &sql::DELETE_ARTIFACTS,
 ];
 
 #[tokio::test]
@@ -85,5 +87,48 @@ async fn every_statement_prepares() {
             .prepare(sqlx::SqlStr::from_static(statement.text(Dialect::Sqlite)))
             .await;
         prepared.unwrap_or_else(|e| panic!("{}\n{e}", statement.name));
+    }
+}
+
+/// Statements that go through whole tables by their nature: a recount, a list of everything.
+const WHOLE: &[&str] = &[
+    "check_counters",
+    "COUNTS",
+    "REFERENCED",
+    "LIVE_WORKERS",
+    "EXPIRED_RUNS",
+];
+
+#[tokio::test]
+async fn postgres_prepares_every_statement_and_scans_no_table_for_the_hot_ones() {
+    let (mut conn, _folder) = super::conformance::empty_postgres().await;
+    for statement in sql::ALL {
+        let (name, text) = (statement.name, statement.text(Dialect::Postgres));
+        let prepare = sqlx::raw_sql(sqlx::AssertSqlSafe(format!("prepare {name} as {text}")));
+        if let Err(error) = prepare.execute(&mut conn).await {
+            panic!("{name}: {error}\n{text}");
+        }
+        if WHOLE.contains(&name) {
+            continue;
+        }
+        let parameters = (1..=30).rev().find(|n| text.contains(&format!("${n}")));
+        let nulls = vec!["null"; parameters.unwrap_or(0)].join(", ");
+        let execute = if nulls.is_empty() {
+            format!("explain execute {name}")
+        } else {
+            format!("explain execute {name}({nulls})")
+        };
+        let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(execute))
+            .fetch_all(&mut conn)
+            .await
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        let plan: Vec<String> = rows.iter().map(|row| row.get::<String, _>(0)).collect();
+        // `enable_seqscan` is off for these sessions: where a scan is planned all the same, no index serves.
+        for line in &plan {
+            let forbidden = ["Seq Scan on", "Hash Join", "Merge Join"]
+                .iter()
+                .any(|word| line.contains(word));
+            assert!(!forbidden, "{name} would scan: {}", plan.join("\n"));
+        }
     }
 }
