@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::broadcast;
 
 use crate::artifact::{Artifact, ArtifactStore, Swept};
 use crate::config::{EngineConfig, WorkerConfig};
@@ -15,10 +16,11 @@ use crate::id::RunId;
 use crate::library::Library;
 use crate::run::{Event, NewRun, RunOptions, RunState};
 use crate::store::{
-    Answer, ArtifactView, AttemptView, Hint, LogView, Op, RunAction, RunFilter, RunView, Store,
-    SweepCounts, TaskView,
+    Answer, ArtifactView, AttemptView, Herald, Hint, LogView, Op, RunAction, RunFilter, RunView,
+    Store, SweepCounts, TaskView, Tidings,
 };
 use crate::task::Progress;
+use crate::transport::redis::{Doorbell, Notice};
 use crate::worker::{Handlers, Shared, Worker, concurrency_key, sweep};
 use crate::workflow::plan::{Plan, StepIndex};
 
@@ -102,7 +104,16 @@ impl Engine {
         };
         let artifacts = ArtifactStore::open(&config.data_dir.join("artifacts"))
             .map_err(|e| folder("artifacts", &e))?;
-        let store = Store::open(&config.database, config.durability, config.clock.clone()).await?;
+        let doorbell = match &config.redis {
+            Some(redis) => Some(Doorbell::connect(redis.clone()).await?),
+            None => None,
+        };
+        let herald = doorbell.clone().map(|d| Arc::new(d) as Arc<dyn Herald>);
+        let (clock, durability) = (config.clock.clone(), config.durability);
+        let store = Store::open(&config.database, durability, clock, herald).await?;
+        if let Some(doorbell) = &doorbell {
+            tokio::spawn(pass_on_notices(doorbell.listen(), store.clone()));
+        }
         let handlers = Handlers::start().map_err(|e| folder("", &e))?;
         let shared = Shared {
             store,
@@ -110,6 +121,7 @@ impl Engine {
             artifacts,
             config,
             handlers,
+            doorbell,
             scopes: Default::default(),
             serving: AtomicBool::new(false),
         };
@@ -424,6 +436,35 @@ impl Engine {
     /// Finishes what is being written and closes the database. Stop workers first.
     pub async fn close(&self) {
         self.shared.store.close().await;
+        if let Some(doorbell) = self.shared.doorbell.clone() {
+            doorbell.close().await;
+        }
+    }
+}
+
+/// What other processes say of runs, for those who wait here. Ends with the doorbell.
+async fn pass_on_notices(mut notices: broadcast::Receiver<Notice>, store: Store) {
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Touched(runs)) => store.heard(runs),
+            Ok(Notice::Missed) | Err(broadcast::error::RecvError::Lagged(_)) => store.missed(),
+            Ok(Notice::Stopped(_) | Notice::Control) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+impl Herald for Doorbell {
+    fn tell(&self, tidings: Tidings) {
+        if !tidings.queues.is_empty() {
+            self.ring(tidings.queues);
+        }
+        for run in tidings.stopped {
+            self.publish(Notice::Stopped(run));
+        }
+        if !tidings.touched.is_empty() {
+            self.publish(Notice::Touched(tidings.touched));
+        }
     }
 }
 

@@ -5,3 +5,4 @@
 //! `apalis` crates are named below here and nowhere else.
 
 pub(crate) mod local;
+pub(crate) mod redis;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::commit::Commit;
@@ -128,6 +128,10 @@ impl Holdings {
             .is_some_and(|held| held.token == token)
     }
 
+    pub(crate) fn has_any_of(&self, run: RunId) -> bool {
+        self.lock().keys().any(|key| key.run == run)
+    }
+
     pub(crate) fn list(&self) -> Vec<(TaskKey, i64)> {
         self.lock()
             .iter()
@@ -210,6 +214,8 @@ pub(crate) struct Lane {
     pub(crate) tickets: mpsc::UnboundedSender<Granted>,
     /// False while the last claim found less than it asked for and nothing has rung since.
     rung: AtomicBool,
+    /// Rung when a claim left slots free.
+    pub(crate) opened: Arc<Notify>,
 }
 
 impl Lane {
@@ -223,6 +229,7 @@ impl Lane {
             slots,
             tickets,
             rung: AtomicBool::new(true),
+            opened: Arc::default(),
         }
     }
 }
@@ -236,6 +243,8 @@ pub(crate) struct Demand {
     closed: AtomicBool,
     /// Its lease is over, and it has not begun anew yet.
     suspended: AtomicBool,
+    /// Rung when it should look at once whether what it holds is still its own.
+    pub(crate) doubt: Notify,
 }
 
 impl Demand {
@@ -246,6 +255,7 @@ impl Demand {
             held: Arc::default(),
             closed: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
+            doubt: Notify::new(),
         }
     }
 
@@ -264,9 +274,22 @@ impl Demand {
         self.suspended.store(true, Ordering::SeqCst);
     }
 
+    /// Whether a slot of a lane is free for a task to come.
+    pub(crate) fn has_room(&self, lane: usize) -> bool {
+        !self.closed.load(Ordering::SeqCst)
+            && !self.suspended.load(Ordering::SeqCst)
+            && self.lanes[lane].slots.available_permits() > 0
+    }
+
     /// Claims no more.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether this process leaves nothing in a queue for others to take, as far as it knows.
+    pub(super) fn has_all_of(&self, queue: &QueueName) -> bool {
+        let lane = self.lanes.iter().find(|lane| lane.queue == *queue);
+        lane.is_some_and(|lane| !lane.rung.load(Ordering::Relaxed))
     }
 
     pub(super) fn ring_all(&self) {
@@ -322,7 +345,7 @@ impl Commit<'_> {
         };
         let worker = demand.worker().to_string();
         for (index, lane) in demand.lanes.iter().enumerate() {
-            if self.after.rings.contains(&lane.queue) {
+            if self.after.rings.contains(&lane.queue) || self.after.looks.contains(&lane.queue) {
                 lane.rung.store(true, Ordering::Relaxed);
             }
             let free = lane.slots.available_permits().min(MAX_CLAIMS);
@@ -405,9 +428,11 @@ impl Asked {
         }
         for (lane, asked_for) in self.lanes {
             let may_be_more = counts[lane] == asked_for;
-            demand.lanes[lane]
-                .rung
-                .store(may_be_more, Ordering::Relaxed);
+            let lane = &demand.lanes[lane];
+            lane.rung.store(may_be_more, Ordering::Relaxed);
+            if !may_be_more {
+                lane.opened.notify_one();
+            }
         }
         Ok(granted)
     }

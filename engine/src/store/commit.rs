@@ -23,6 +23,8 @@ use crate::workflow::plan::Plan;
 #[derive(Debug, Default)]
 pub(super) struct After {
     pub(super) rings: HashSet<QueueName>,
+    /// Queues that others say have work.
+    pub(super) looks: HashSet<QueueName>,
     /// Runs that changed, and whether they are over.
     pub(super) touched: HashMap<RunId, bool>,
     pub(super) stops: Vec<Stop>,
@@ -147,6 +149,10 @@ impl<'a> Commit<'a> {
                 } => Ok(self.heartbeat(*worker, *lease_until, holds).await?),
                 Op::Retire(worker) => {
                     self.retire(*worker, "stopped");
+                    Ok(Answer::Done)
+                }
+                Op::Look(queue) => {
+                    self.after.looks.insert(queue.clone());
                     Ok(Answer::Done)
                 }
                 Op::Sweep(overdue) => Ok(Answer::Swept(self.sweep(overdue).await?)),
