@@ -135,7 +135,7 @@ impl Doorbell {
     /// [`TransportError`]: the URL, the server, its version or the user's permissions will not do.
     pub(crate) async fn connect(config: RedisConfig) -> Result<Self, TransportError> {
         let link = Link::open(&config)?;
-        link.examine().await?;
+        let connection = link.examine().await?;
         let subscription = link.subscribe().await.map_err(|e| link.explain(&e))?;
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
@@ -148,7 +148,7 @@ impl Doorbell {
         });
         let loops = TaskTracker::new();
         loops.spawn(listener::run(Arc::clone(&shared), subscription));
-        loops.spawn(outbox::run(Arc::clone(&shared)));
+        loops.spawn(outbox::run(Arc::clone(&shared), connection));
         let owner = Arc::new(Owner { stop, loops });
         Ok(Self { shared, owner })
     }

@@ -174,11 +174,15 @@ impl Backend for Tickets {
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
-        _: &WorkerContext,
+        worker: &WorkerContext,
     ) -> Poll<Option<Result<Task<Delivery>, Infallible>>> {
-        self.lane
-            .poll_next_unpin(cx)
-            .map(|taken| taken.map(|taken| Ok(Task::new(taken))))
+        self.lane.poll_next_unpin(cx).map(|taken| {
+            if taken.is_none() {
+                // apalis takes the end of a back end for no reason to end the worker.
+                let _ = worker.stop();
+            }
+            taken.map(|taken| Ok(Task::new(taken)))
+        })
     }
 
     fn poll_close(

@@ -32,7 +32,7 @@ pub(crate) enum TransportError {
     },
     /// The certificate or the handshake will not do.
     #[error(
-        "no secure connection to {address} ({why}); check that this port speaks TLS, and that this machine trusts the server's certificate"
+        "no secure connection to {address} ({why}); check that Redis runs there, that this port speaks TLS, and that this machine trusts the server's certificate"
     )]
     Tls {
         /// The URL without its password.
@@ -124,8 +124,9 @@ pub(super) fn explain(error: &RedisError, address: &str, prefix: &str) -> Transp
             _,
         ) => TransportError::Cluster { address },
         _ if error.is_io_error() || error.is_timeout() => {
-            let nobody = error.is_connection_refusal() || error.is_timeout();
-            if address.starts_with("rediss:") && !nobody && !why.contains("lookup") {
+            // A port that does not speak TLS may just as well say nothing.
+            let is_nobody = error.is_connection_refusal() || why.contains("lookup");
+            if address.starts_with("rediss:") && !is_nobody {
                 TransportError::Tls { address, why }
             } else {
                 TransportError::Unreachable { address, why }

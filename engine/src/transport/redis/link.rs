@@ -113,8 +113,9 @@ impl Link {
             .ignore();
     }
 
-    /// Looks whether this server will do, by doing once what is done later.
-    pub(super) async fn examine(&self) -> Result<(), TransportError> {
+    /// Looks whether this server will do, by doing once what is done later. Gives
+    /// the connection that showed it, or none if the server is not ready yet.
+    pub(super) async fn examine(&self) -> Result<Option<MultiplexedConnection>, TransportError> {
         let examined = async {
             let mut connection = self.connect(ANSWER).await?;
             let info: String = redis::cmd("INFO")
@@ -122,7 +123,7 @@ impl Link {
                 .query_async(&mut connection)
                 .await?;
             if let Some(found) = too_old(&info) {
-                return Ok(Some(found));
+                return Ok(Err(found));
             }
             let probe = format!("{}probe", self.prefix());
             for (name, arguments) in [
@@ -136,17 +137,17 @@ impl Link {
                 command.arg(&probe).arg(arguments);
                 command.exec_async(&mut connection).await?;
             }
-            Ok(None)
+            Ok(Ok(connection))
         };
         match examined.await {
-            Ok(None) => Ok(()),
-            Ok(Some(found)) => Err(TransportError::Version {
+            Ok(Ok(connection)) => Ok(Some(connection)),
+            Ok(Err(found)) => Err(TransportError::Version {
                 address: self.address.clone(),
                 found,
             }),
             Err(error) if error::passes(&error) => {
                 tracing::warn!(error = %self.explain(&error), "Redis is not ready yet; beginning without it");
-                Ok(())
+                Ok(None)
             }
             Err(error) => Err(self.explain(&error)),
         }

@@ -65,9 +65,9 @@ impl Outbox {
 }
 
 /// Sends what is posted, until it is time to stop.
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(super) async fn run(shared: Arc<Shared>, connection: Option<MultiplexedConnection>) {
     let mut sender = Sender {
-        connection: None,
+        connection,
         backoff: Backoff::new(),
     };
     while shared

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use redis::aio::MultiplexedConnection;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// A running server. It keeps nothing on disk.
 pub(super) struct Server {
@@ -62,11 +63,20 @@ impl Server {
         self.process = Some(process.unwrap());
     }
 
-    /// Stops or continues the process without ending it.
-    pub(super) fn signal(&self, signal: rustix::process::Signal) {
+    /// Stops the process without ending it; returns when it has stopped.
+    pub(super) fn freeze(&self) {
+        kill_process(self.pid(), Signal::STOP).unwrap();
+        let stopped = waitpid(Some(self.pid()), WaitOptions::UNTRACED).unwrap();
+        assert!(stopped.unwrap().1.stopped());
+    }
+
+    pub(super) fn thaw(&self) {
+        kill_process(self.pid(), Signal::CONT).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
         let id = self.process.as_ref().unwrap().id();
-        let pid = rustix::process::Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
+        Pid::from_raw(i32::try_from(id).unwrap()).unwrap()
     }
 
     pub(super) async fn connection(&self) -> MultiplexedConnection {
