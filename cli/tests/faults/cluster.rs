@@ -90,7 +90,10 @@ impl<'a> Cluster<'a> {
             .env("AQUATINT_REDIS_URL", &self.servers.redis)
             .env("AQUATINT_NAMESPACE", &self.name)
             .env("AQUATINT_DATA_DIR", self.data())
-            .env("AQUATINT_DEFINITIONS", self.folder.path().join("definitions"))
+            .env(
+                "AQUATINT_DEFINITIONS",
+                self.folder.path().join("definitions"),
+            )
             .env("AQUATINT_LEASE", "3s")
             .stdout(Stdio::null())
             .stderr(log)
@@ -123,6 +126,16 @@ impl<'a> Cluster<'a> {
         }
     }
 
+    /// Where a queue's tickets lie.
+    pub(crate) fn ticket_key(&self, queue: &str) -> String {
+        format!("aquatint:{}:tickets:{queue}", self.name)
+    }
+
+    /// Where processes tell each other what has changed.
+    pub(crate) fn notice_channel(&self) -> String {
+        format!("aquatint:{}:notices", self.name)
+    }
+
     /// How many of our runs have ended.
     pub(crate) async fn ended(&self) -> u64 {
         let counts = self.engine.counts().await.unwrap();
@@ -134,7 +147,11 @@ impl<'a> Cluster<'a> {
     pub(crate) async fn warm_up(&self, ended: u64) {
         let began = Instant::now();
         while self.ended().await < ended {
-            assert!(began.elapsed() < PATIENCE, "the workers do not work: {}", self.log());
+            assert!(
+                began.elapsed() < PATIENCE,
+                "the workers do not work: {}",
+                self.log()
+            );
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -147,7 +164,11 @@ impl<'a> Cluster<'a> {
         // What waits already is no measure of whether work goes through.
         submission.priority = 100;
         let id = self.engine.submit(submission).await.unwrap().run;
-        self.runs.push(Accepted { id, workflow: "hops", n });
+        self.runs.push(Accepted {
+            id,
+            workflow: "hops",
+            n,
+        });
         let ended = tokio::time::timeout(PATIENCE, self.engine.wait(id)).await;
         if ended.is_err() {
             eprintln!("the probe did not end: {}", self.log());
@@ -160,7 +181,11 @@ impl<'a> Cluster<'a> {
         let began = Instant::now();
         while self.engine.is_busy().await.unwrap() {
             if began.elapsed() > PATIENCE {
-                eprintln!("runs do not end: {:?}\n{}", self.engine.counts().await, self.log());
+                eprintln!(
+                    "runs do not end: {:?}\n{}",
+                    self.engine.counts().await,
+                    self.log()
+                );
                 return false;
             }
             tokio::time::sleep(LOOK).await;
@@ -174,7 +199,8 @@ impl<'a> Cluster<'a> {
 
     /// The last words of the workers.
     pub(crate) fn log(&self) -> String {
-        let text = std::fs::read_to_string(self.folder.path().join("workers.log")).unwrap_or_default();
+        let text =
+            std::fs::read_to_string(self.folder.path().join("workers.log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }

@@ -159,7 +159,12 @@ async fn lie(cluster: &mut Cluster<'_>) {
         }
         for queue in ["default", "gpu", "control"] {
             let key = cluster.ticket_key(queue);
-            servers.redis(&["RPUSH", &key, "{}", "{\"v\":1,\"queue\":\"gpu\",\"hops\":0}"]);
+            servers.redis(&[
+                "RPUSH",
+                &key,
+                "{}",
+                "{\"v\":1,\"queue\":\"gpu\",\"hops\":0}",
+            ]);
         }
         for run in cluster.runs.iter().skip(round).step_by(7) {
             let notice = format!(

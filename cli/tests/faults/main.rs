@@ -58,7 +58,10 @@ fn main() -> ExitCode {
     };
     let wanted: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
     let is_wanted = |fault: &Fault| {
-        wanted.is_empty() || wanted.iter().any(|word| fault.name().contains(word.as_str()))
+        wanted.is_empty()
+            || wanted
+                .iter()
+                .any(|word| fault.name().contains(word.as_str()))
     };
     let faults: Vec<Fault> = Fault::ALL.into_iter().filter(is_wanted).collect();
     if faults.is_empty() {

@@ -28,7 +28,9 @@ impl Servers {
         assert!(started.status.success(), "scripts/services start");
         let text = String::from_utf8(started.stdout).unwrap();
         let variable = |name: &str| {
-            let line = text.lines().find_map(|l| l.strip_prefix("export ")?.strip_prefix(name));
+            let line = text
+                .lines()
+                .find_map(|l| l.strip_prefix("export ")?.strip_prefix(name));
             let value = line.and_then(|l| l.strip_prefix('=')).unwrap();
             // Bash quotes what it prints; there is nothing to quote but backslashes before signs.
             value.replace('\\', "")
@@ -109,7 +111,10 @@ impl Drop for Servers {
             .arg(&self.dir)
             .status();
         if !stopped.is_ok_and(|status| status.success()) {
-            eprintln!("what runs in {} has to be stopped by hand", self.dir.display());
+            eprintln!(
+                "what runs in {} has to be stopped by hand",
+                self.dir.display()
+            );
         }
     }
 }

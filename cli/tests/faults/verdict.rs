@@ -89,7 +89,9 @@ pub(crate) async fn of(fault: Fault, servers: &Servers, plan: Plan) -> Verdict {
         verdict.wrong.extend(report.missing);
         let orphans = cluster.orphans().await;
         if orphans > 0 {
-            verdict.wrong.push(format!("{orphans} files that no run names"));
+            verdict
+                .wrong
+                .push(format!("{orphans} files that no run names"));
         }
         if !verdict.is_sound() {
             eprintln!("{}", cluster.log());
@@ -113,7 +115,8 @@ impl Verdict {
             if !is_right {
                 self.lost += 1;
                 let (state, output, failure) = (view.state, view.output, view.failure);
-                self.wrong.push(format!("{what} is {state}: {output:?} {failure:?}"));
+                self.wrong
+                    .push(format!("{what} is {state}: {output:?} {failure:?}"));
             }
             let events = cluster.engine.events(run.id, 0).await.unwrap();
             let ends = events.iter().filter(|e| e.kind.ends_run()).count();
@@ -123,7 +126,8 @@ impl Verdict {
             }
             let mut numbers = events.iter().map(|e| e.seq);
             if !(1..=i64::try_from(events.len()).unwrap()).all(|n| numbers.next() == Some(n)) {
-                self.wrong.push(format!("{what}: its events are not numbered through"));
+                self.wrong
+                    .push(format!("{what}: its events are not numbered through"));
             }
             let mut done = HashSet::new();
             for event in &events {
@@ -135,7 +139,9 @@ impl Verdict {
                 }
             }
             let attempts = cluster.engine.attempts(run.id).await.unwrap();
-            let lost = attempts.iter().filter(|a| a.outcome == AttemptOutcome::Lost);
+            let lost = attempts
+                .iter()
+                .filter(|a| a.outcome == AttemptOutcome::Lost);
             self.again += lost.count();
         }
     }
