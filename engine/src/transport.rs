@@ -9,4 +9,9 @@ pub(crate) mod local;
     not(test),
     expect(dead_code, reason = "the worker does not ring it yet")
 )]
-pub(crate) mod redis;
+mod redis;
+
+#[expect(unused_imports, reason = "the worker does not ring it yet")]
+pub(crate) use self::redis::{
+    Doorbell, DoorbellHealth, Gate, Notice, Part, RedisConfig, TransportError, Trouble, serve,
+};
