@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::id::QueueName;
 use crate::store::{Database, Durability};
 use crate::time::Clock;
-pub use crate::transport::redis::RedisConfig;
+pub use crate::transport::{DoorbellHealth, Part, RedisConfig, Trouble};
 
 /// How an engine keeps its state and how patient it is.
 #[derive(Debug, Clone)]

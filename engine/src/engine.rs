@@ -20,7 +20,7 @@ use crate::store::{
     Store, SweepCounts, TaskView, Tidings,
 };
 use crate::task::Progress;
-use crate::transport::redis::{Doorbell, Notice};
+use crate::transport::{Doorbell, DoorbellHealth, Notice};
 use crate::worker::{Handlers, Shared, Worker, concurrency_key, sweep};
 use crate::workflow::plan::{Plan, StepIndex};
 
@@ -412,6 +412,12 @@ impl Engine {
         })
         .await;
         swept.map_err(|_| EngineError::NoRuns)?
+    }
+
+    /// How the doorbell fares; `None` where there is none.
+    #[must_use]
+    pub fn doorbell(&self) -> Option<DoorbellHealth> {
+        self.shared.doorbell.as_ref().map(Doorbell::health)
     }
 
     /// Recounts everything: promises of the database, and files that should be there.

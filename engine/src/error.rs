@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::library::LibraryError;
 use crate::store::StoreError;
 use crate::transition::TransitionError;
-use crate::transport::redis::TransportError;
+use crate::transport::TransportError;
 use crate::workflow::InputProblem;
 
 /// Why the engine did not do what was asked.

@@ -5,4 +5,7 @@
 //! `apalis` crates and `redis` are named below here and nowhere else.
 
 pub(crate) mod local;
-pub(crate) mod redis;
+mod redis;
+
+pub(crate) use self::redis::{Doorbell, Gate, Notice, TransportError, serve};
+pub use self::redis::{DoorbellHealth, Part, RedisConfig, Trouble};

@@ -35,7 +35,7 @@ use crate::id::{QueueName, WorkerId};
 use crate::library::Library;
 use crate::store::{Answer, Demand, Granted, Lane, Op, Overdue, Store, StoreError, WorkerRow};
 use crate::transport::local;
-use crate::transport::redis::{self, Doorbell, Notice};
+use crate::transport::{self, Doorbell, Gate, Notice};
 use crate::workflow::plan::CONTROL_QUEUE;
 
 /// Slots for the engine's own small work: each is an expression and a commit shared with others.
@@ -357,7 +357,7 @@ fn answer_tickets(
     let loops = lanes.map(|(index, lane)| {
         let (store, queue) = (shared.store.clone(), lane.queue.clone());
         let room = Arc::clone(demand);
-        let gate = redis::Gate::new(
+        let gate = Gate::new(
             move || room.has_room(index),
             Arc::clone(&lane.opened),
             move || {
@@ -367,7 +367,7 @@ fn answer_tickets(
         );
         let (doorbell, queue) = (doorbell.clone(), lane.queue.clone());
         let stopping = stopping.clone();
-        tokio::spawn(async move { redis::serve(&doorbell, queue, gate, stopping).await })
+        tokio::spawn(async move { transport::serve(&doorbell, queue, gate, stopping).await })
     });
     loops.collect()
 }

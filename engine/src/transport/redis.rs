@@ -36,16 +36,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use error::TransportError;
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "the worker does not ring it yet")
-)]
-pub(crate) use health::{DoorbellHealth, Part, Trouble};
+pub use health::{DoorbellHealth, Part, Trouble};
 pub(crate) use notice::Notice;
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "the worker does not ring it yet")
-)]
 pub(crate) use serve::{Gate, serve};
 
 use crate::id::QueueName;

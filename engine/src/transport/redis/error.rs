@@ -82,6 +82,14 @@ pub(crate) enum TransportError {
         /// The URL without its password.
         address: String,
     },
+    /// No memory left for a list of tickets.
+    #[error(
+        "{address} has no memory left (OOM); raise its maxmemory, or use another: tickets take a few kilobytes"
+    )]
+    Full {
+        /// The URL without its password.
+        address: String,
+    },
     /// Anything else that Redis said.
     #[error("{address} cannot serve as the doorbell: {why}")]
     Other {
@@ -132,6 +140,8 @@ pub(super) fn explain(error: &RedisError, address: &str, prefix: &str) -> Transp
                 TransportError::Unreachable { address, why }
             }
         }
+        // In a pipeline's error, codes that the client does not know are found in its text only.
+        _ if why.contains("\"OOM\"") => TransportError::Full { address },
         _ => TransportError::Other { address, why },
     }
 }

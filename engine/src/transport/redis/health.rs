@@ -10,7 +10,8 @@ use crate::id::QueueName;
 
 /// A connection of the doorbell, by what it is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Part {
+#[non_exhaustive]
+pub enum Part {
     /// Sends tickets and notices.
     Sender,
     /// Hears notices.
@@ -31,38 +32,42 @@ impl fmt::Display for Part {
 
 /// Something that does not work now.
 #[derive(Debug, Clone)]
-pub(crate) struct Trouble {
-    pub(crate) part: Part,
+#[non_exhaustive]
+pub struct Trouble {
+    /// Which connection.
+    pub part: Part,
     /// How long ago it began.
-    pub(crate) since: Duration,
+    pub since: Duration,
     /// The last error, in a sentence.
-    pub(crate) error: String,
+    pub error: String,
 }
 
 /// The doorbell at this moment.
 #[derive(Debug, Clone)]
-pub(crate) struct DoorbellHealth {
+#[non_exhaustive]
+pub struct DoorbellHealth {
     /// What does not work now; empty while Redis answers.
-    pub(crate) troubles: Vec<Trouble>,
+    pub troubles: Vec<Trouble>,
     /// The last error there was, though it may be over.
-    pub(crate) last_error: Option<String>,
+    pub last_error: Option<String>,
     /// Tickets that Redis took.
-    pub(crate) sent: u64,
+    pub sent: u64,
     /// Tickets that were not sent, or not kept, since as many were waiting.
-    pub(crate) dropped: u64,
+    pub dropped: u64,
     /// Tickets that led to a look at the store here.
-    pub(crate) taken: u64,
+    pub taken: u64,
     /// Tickets that came when the last slot had just gone.
-    pub(crate) passed_on: u64,
+    pub passed_on: u64,
     /// Notices heard from others.
-    pub(crate) heard: u64,
+    pub heard: u64,
     /// Connections made anew after a failure.
-    pub(crate) reconnections: u64,
+    pub reconnections: u64,
 }
 
 impl DoorbellHealth {
     /// Whether Redis answers, as far as the last attempts tell.
-    pub(crate) fn answers(&self) -> bool {
+    #[must_use]
+    pub fn answers(&self) -> bool {
         self.troubles.is_empty()
     }
 }

@@ -208,7 +208,7 @@ impl Backoff {
 
     /// Waits, a little at random, so that not all come back at once. False: it is time to stop.
     pub(super) async fn wait(&mut self, stop: &CancellationToken) -> bool {
-        let pause = self.next.mul_f64(0.75 + 0.5 * fastrand::f64());
+        let pause = self.next.mul_f64(0.5 + 0.5 * fastrand::f64());
         self.next = (self.next * 2).min(Self::LONGEST);
         stop.run_until_cancelled(tokio::time::sleep(pause))
             .await

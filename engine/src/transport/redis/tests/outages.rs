@@ -104,7 +104,7 @@ async fn a_full_redis_takes_no_tickets_but_still_passes_notices() {
         let troubles = ringer.health().troubles;
         troubles
             .iter()
-            .any(|t| t.part == Part::Sender && t.error.contains("OOM"))
+            .any(|t| t.part == Part::Sender && t.error.contains("raise its maxmemory"))
     })
     .await;
     ringer.publish(Notice::Control);
