@@ -76,7 +76,7 @@ class Rig:
 
     def start_workers(self):
         for number in range(self.configuration.workers):
-            command = [sys.executable, "-O", "-m", "celery", "--app=workload", "worker"]
+            command = [sys.executable, "-O", "-W", "ignore", "-m", "celery", "--quiet", "--app=workload", "worker"]
             command += ["--loglevel=ERROR", "--queues=bench", f"--hostname=bench{number}@%h"]
             command += self.configuration.arguments
             # A session of its own, so that its children can be ended together with it.
@@ -92,7 +92,7 @@ class Rig:
         # Several workers are ready only when each of them answers.
         while len(self.app.control.ping(timeout=1, limit=len(self.workers)) or []) < len(self.workers):
             if time.monotonic() > deadline:
-                raise Trouble(f"workers not ready within {READY_WITHIN_S} s:\n{self.last_words()}")
+                raise Trouble(f"workers not ready within {READY_WITHIN_S} s: {self.last_words()}")
 
     def get(self, result, deadline):
         """A result in the client's hand, as quickly as the backend can tell."""
@@ -102,11 +102,11 @@ class Rig:
         try:
             return result.get(timeout=max(0.001, deadline - time.monotonic()), **interval)
         except Late:
-            raise Trouble(f"no result in time; workers said:\n{self.last_words()}") from None
+            raise Trouble(f"no result in time; workers said: {self.last_words()}") from None
 
     def last_words(self):
         self.log.seek(0)
-        return self.log.read()[-2_000:].decode(errors="replace")
+        return self.log.read()[-2_000:].decode(errors="replace").strip() or "nothing"
 
     def stop_workers(self):
         for process in self.workers:

@@ -132,9 +132,12 @@ def take(measure, rig, options):
         return row
     values = sorted(s.value for s in samples)
     row |= {"median": statistics.median(values), "least": values[0], "most": values[-1]}
-    extras = {key: statistics.median(s.extra[key] for s in samples) for key in samples[0].extra}
-    row |= extras
+    heard = [s.extra for s in samples if s.extra]
+    extras = {key: statistics.median(e[key] for e in heard) for key in heard[0]} if heard else {}
+    notes = sorted({s.note for s in samples if s.note})
+    row |= extras | ({"notes": notes} if notes else {})
     shown = "".join(f"   {key} {show(value, measure.unit)}" for key, value in extras.items())
+    shown += "".join(f"   {note}" for note in notes)
     scaled = "" if size == measure.size else f"   (size {size:,}, not {measure.size:,})"
     print(f"  {measure.name:<34} {show(row['median'], measure.unit):>12}{shown}{scaled}", flush=True)
     return row
