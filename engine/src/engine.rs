@@ -109,8 +109,7 @@ impl Engine {
             None => None,
         };
         let herald = doorbell.clone().map(|d| Arc::new(d) as Arc<dyn Herald>);
-        let (clock, durability) = (config.clock.clone(), config.durability);
-        let store = Store::open(&config.database, durability, clock, herald).await?;
+        let store = Store::open(&config, herald).await?;
         if let Some(doorbell) = &doorbell {
             tokio::spawn(pass_on_notices(doorbell.listen(), store.clone()));
         }
