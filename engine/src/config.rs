@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::artifact::ArtifactPlace;
 use crate::id::QueueName;
 use crate::store::Durability;
 use crate::time::Clock;
@@ -11,8 +12,10 @@ use crate::time::Clock;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EngineConfig {
-    /// Holds the database, the artifacts and the scratch folders.
+    /// Holds the database, the scratch folders and, unless told otherwise, the artifacts.
     pub data_dir: PathBuf,
+    /// Where artifacts are kept.
+    pub artifacts: ArtifactPlace,
     /// What a power cut may take.
     pub durability: Durability,
     /// Where "now" comes from.
@@ -29,6 +32,7 @@ impl EngineConfig {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
+            artifacts: ArtifactPlace::default(),
             durability: Durability::default(),
             clock: Clock::system(),
             lease: Duration::from_secs(15),

@@ -184,6 +184,15 @@ fn only_the_transport_and_the_scheduler_know_apalis() {
 }
 
 #[test]
+fn only_artifacts_go_over_the_network() {
+    let elsewhere = engine(|path| !is_below(path, "artifact"));
+    none(
+        &offences(&elsewhere, &["object_store", "rustls", "url::Url"]),
+        "what is not in the database lies behind `ArtifactStore`",
+    );
+}
+
+#[test]
 fn what_is_pure_knows_no_clock_no_chance_and_waits_for_nothing() {
     let is_pure = |path: &str| {
         ["id", "workflow", "retry", "schedule", "run", "transition"]
@@ -212,7 +221,7 @@ fn what_is_pure_knows_no_clock_no_chance_and_waits_for_nothing() {
 
 #[test]
 fn the_engine_has_one_clock() {
-    let elsewhere = engine(|path| path != "time.rs" && path != "artifact.rs");
+    let elsewhere = engine(|path| path != "time.rs" && !is_below(path, "artifact"));
     none(
         &offences(&elsewhere, &["SystemTime::now", "SystemTime"]),
         "the time of day comes from `time::Clock`",
