@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::artifact::ArtifactPlace;
 use crate::id::QueueName;
 use crate::store::{Database, Durability};
 use crate::time::Clock;
@@ -18,6 +19,8 @@ pub struct EngineConfig {
     pub database: Database,
     /// How processes that share a database ring at each other's door; `None` where there is only one.
     pub redis: Option<RedisConfig>,
+    /// Where artifacts are kept.
+    pub artifacts: ArtifactPlace,
     /// What a power cut may take.
     pub durability: Durability,
     /// Where "now" comes from.
@@ -38,6 +41,7 @@ impl EngineConfig {
             data_dir,
             database: Database::Sqlite { path },
             redis: None,
+            artifacts: ArtifactPlace::default(),
             durability: Durability::default(),
             clock: Clock::system(),
             lease: Duration::from_secs(15),
