@@ -1,5 +1,7 @@
 //! The only public door: submit, steer and read runs.
 
+mod operators;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;

@@ -68,7 +68,7 @@ pub(crate) struct StoredOutput {
     pub(crate) error: Option<String>,
 }
 
-fn maybe<T: serde::de::DeserializeOwned>(
+pub(super) fn maybe<T: serde::de::DeserializeOwned>(
     text: Option<String>,
     what: &'static str,
 ) -> Result<Option<T>, StoreError> {
