@@ -3,6 +3,7 @@
 
 mod definitions;
 mod help;
+mod operators;
 mod refusals;
 mod results;
 mod settings;
