@@ -5,6 +5,7 @@
 //! readable. `cargo run --release -p aquatint-benches` prints a table;
 //! `--json FILE` writes the figures too.
 
+mod process;
 mod report;
 mod schema;
 mod workloads;
@@ -37,6 +38,17 @@ struct Options {
     /// Measure on this PostgreSQL instead of a file; each workload gets a schema of its own, dropped afterwards.
     #[arg(long, env = "AQUATINT_BENCH_POSTGRES", hide_env_values = true)]
     postgres: Option<String>,
+    /// With --postgres: workers are processes of their own, woken through this Redis.
+    #[arg(
+        long,
+        requires = "postgres",
+        env = "AQUATINT_BENCH_REDIS",
+        hide_env_values = true
+    )]
+    redis: Option<String>,
+    /// How many worker processes, with --redis.
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
     /// Repeat each workload and take the median.
     #[arg(long, default_value_t = 3)]
     repeat: usize,
@@ -46,15 +58,18 @@ struct Options {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let options = Options::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+    if let Some(place) = process::place()? {
+        return runtime.block_on(process::work(place));
+    }
+    let options = Options::parse();
     runtime.block_on(run(&options))
 }
 
 async fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
-    let mut report = Report::new(options.slots, options.normal);
+    let mut report = Report::new(options);
     report.header();
     let wanted = |name: &str| name.contains(&options.only);
     for workload in workloads::ALL {
@@ -68,14 +83,14 @@ async fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
                 rig.settle_log().await?;
             }
             samples.push((workload.run)(&rig).await?);
-            rig.stop().await;
+            rig.stop().await?;
         }
         report.add(workload, samples);
     }
     if wanted("full store") {
         let rig = Rig::start(options).await?;
         report.add_backlog(&workloads::backlog(&rig, options.backlog).await?);
-        rig.stop().await;
+        rig.stop().await?;
     }
     if let Some(path) = &options.json {
         std::fs::write(path, report.json())?;

@@ -32,6 +32,10 @@ impl Schema {
         format!("{server}{mark}options=-csearch_path%3D{name}")
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) async fn size_bytes(&self) -> Result<u64> {
         let mut conn = PgConnection::connect(&self.url()).await?;
         let size: i64 = sqlx::query_scalar(

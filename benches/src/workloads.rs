@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use aquatint_engine::config::RedisConfig;
 use aquatint_engine::id::QueueName;
 use aquatint_engine::{
     Database, Durability, Engine, EngineConfig, Library, PostgresUrl, Registry, RunState,
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Options;
+use crate::process::{Place, Process};
 use crate::schema::Schema;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -93,10 +95,42 @@ fn chain(length: usize) -> String {
     text
 }
 
-/// An engine over a fresh folder, and a worker.
+/// What every process of a measurement knows.
+pub(crate) fn library() -> Library {
+    let mut registry = Registry::new();
+    registry.register(Noop);
+    registry.register(Count);
+    let mut library = Library::new(registry);
+    library.add("single", "single.yaml", SINGLE);
+    library.add("fan", "fan.yaml", FAN);
+    for length in [3, 10, 50, 1_000] {
+        library.add(
+            &format!("chain-{length}"),
+            format!("chain-{length}.yaml"),
+            chain(length),
+        );
+    }
+    library
+}
+
+/// Works for the measured queue, in this process.
+pub(crate) async fn serve(engine: &Engine, slots: u32) -> Result<Worker> {
+    let queue = QueueName::new("bench")?;
+    Ok(engine
+        .start_worker(WorkerConfig::new([(queue, slots)]))
+        .await?)
+}
+
+/// Whoever does the work: this process, or others.
+enum Workers {
+    Here(Worker),
+    There(Vec<Process>),
+}
+
+/// An engine over a fresh folder or schema, and who works for it.
 pub(crate) struct Rig {
     engine: Engine,
-    worker: Worker,
+    workers: Workers,
     _folder: tempfile::TempDir,
     schema: Option<Schema>,
     database: std::path::PathBuf,
@@ -108,19 +142,6 @@ impl Rig {
             Some(dir) => tempfile::tempdir_in(dir)?,
             None => tempfile::tempdir()?,
         };
-        let mut registry = Registry::new();
-        registry.register(Noop);
-        registry.register(Count);
-        let mut library = Library::new(registry);
-        library.add("single", "single.yaml", SINGLE);
-        library.add("fan", "fan.yaml", FAN);
-        for length in [3, 10, 50, 1_000] {
-            library.add(
-                &format!("chain-{length}"),
-                format!("chain-{length}.yaml"),
-                chain(length),
-            );
-        }
         let mut config = EngineConfig::new(folder.path());
         if options.normal {
             config.durability = Durability::Normal;
@@ -132,17 +153,32 @@ impl Rig {
         if let Some(schema) = &schema {
             config.database = Database::Postgres(PostgresUrl::new(schema.url()));
         }
-        let engine = Engine::open(config, library).await?;
-        let worker = engine
-            .start_worker(WorkerConfig::new([(
-                QueueName::new("bench")?,
-                options.slots,
-            )]))
-            .await?;
+        let workers = match (&schema, &options.redis) {
+            (Some(schema), Some(redis)) => {
+                let place = Place {
+                    database: schema.url(),
+                    redis: redis.clone(),
+                    namespace: schema.name().to_owned(),
+                    data_dir: folder.path().to_owned(),
+                    slots: options.slots,
+                };
+                config.redis = Some(RedisConfig::new(redis, &place.namespace));
+                // The schema is made before several need it.
+                Engine::open(config.clone(), library()).await?.close().await;
+                let processes = (0..options.workers).map(|_| Process::start(&place));
+                Some(processes.collect::<Result<Vec<_>>>()?)
+            }
+            _ => None,
+        };
+        let engine = Engine::open(config, library()).await?;
+        let workers = match workers {
+            Some(processes) => Workers::There(processes),
+            None => Workers::Here(serve(&engine, options.slots).await?),
+        };
         let database = folder.path().join("aquatint.db");
         let rig = Self {
             engine,
-            worker,
+            workers,
             _folder: folder,
             database,
             schema,
@@ -163,14 +199,22 @@ impl Rig {
         Ok(())
     }
 
-    pub(crate) async fn stop(self) {
-        self.worker.stop().await;
+    pub(crate) async fn stop(self) -> Result<()> {
+        match self.workers {
+            Workers::Here(worker) => worker.stop().await,
+            Workers::There(processes) => {
+                for process in processes {
+                    process.stop()?;
+                }
+            }
+        }
         self.engine.close().await;
         if let Some(schema) = self.schema
             && let Err(error) = schema.drop().await
         {
             eprintln!("the schema of this measurement stays behind: {error}");
         }
+        Ok(())
     }
 
     /// Submits one run and waits until its result is in hand.
@@ -207,6 +251,16 @@ impl Rig {
             return Err(format!("{done} of {count} runs succeeded").into());
         }
         Ok(())
+    }
+
+    fn worker_mb(&self) -> Option<f64> {
+        match &self.workers {
+            Workers::Here(_) => None,
+            Workers::There(processes) => {
+                let worst = processes.iter().map(|p| resident_mb(&p.id().to_string()));
+                worst.reduce(f64::max)
+            }
+        }
     }
 
     async fn succeeded(&self) -> Result<u64> {
@@ -484,10 +538,12 @@ pub(crate) struct Backlog {
     pub(crate) bytes_per_run: f64,
     pub(crate) idle_mb: f64,
     pub(crate) end_mb: f64,
+    /// Of a worker process of its own.
+    pub(crate) worker_mb: Option<f64>,
 }
 
 pub(crate) async fn backlog(rig: &Rig, runs: usize) -> Result<Backlog> {
-    let idle_mb = resident_mb();
+    let idle_mb = resident_mb("self");
     let submit_before = latencies(rig, 500, true).await?;
     let result_before = latencies(rig, 500, false).await?;
     let mut left = runs;
@@ -512,13 +568,14 @@ pub(crate) async fn backlog(rig: &Rig, runs: usize) -> Result<Backlog> {
         result_after_us: result_after[250],
         bytes_per_run,
         idle_mb,
-        end_mb: resident_mb(),
+        end_mb: resident_mb("self"),
+        worker_mb: rig.worker_mb(),
     })
 }
 
-/// Resident memory of this process, MB; 0 where the system does not tell.
-fn resident_mb() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+/// Resident memory of a process, MB; 0 where the system does not tell.
+fn resident_mb(process: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status
         .lines()
         .find(|l| l.starts_with("VmRSS:"))

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aquatint_engine::config::parse_queues;
+use aquatint_engine::config::{RedisConfig, parse_queues};
 use aquatint_engine::id::QueueName;
 use aquatint_engine::{Database, Durability, EngineConfig, PostgresUrl};
 use figment::Figment;
@@ -183,6 +183,9 @@ impl Settings {
         let mut config = EngineConfig::new(&self.data_dir);
         if let Some(database) = &self.database {
             config.database = database.clone();
+        }
+        if let Some(url) = &self.redis {
+            config.redis = Some(RedisConfig::new(url, &self.namespace));
         }
         config.durability = self.durability;
         config.lease = self.lease;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::id::QueueName;
 use crate::store::{Abilities, Database, Durability};
 use crate::time::Clock;
+pub use crate::transport::{DoorbellHealth, Part, RedisConfig, Trouble};
 
 /// How an engine keeps its state and how patient it is.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub struct EngineConfig {
     pub data_dir: PathBuf,
     /// Where the truth is kept.
     pub database: Database,
+    /// How processes that share a database ring at each other's door; `None` where there is only one.
+    pub redis: Option<RedisConfig>,
     /// What a power cut may take.
     pub durability: Durability,
     /// Where "now" comes from.
@@ -35,6 +38,7 @@ impl EngineConfig {
         Self {
             data_dir,
             database: Database::Sqlite { path },
+            redis: None,
             durability: Durability::default(),
             clock: Clock::system(),
             lease: Duration::from_secs(15),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::broadcast;
 
 use crate::artifact::{Artifact, ArtifactStore, Swept};
 use crate::config::{EngineConfig, WorkerConfig};
@@ -17,10 +18,11 @@ use crate::id::RunId;
 use crate::library::Library;
 use crate::run::{Event, NewRun, RunOptions, RunState};
 use crate::store::{
-    Answer, ArtifactView, AttemptView, Hint, LogView, Op, RunAction, RunFilter, RunView, Store,
-    SweepCounts, TaskView,
+    Answer, ArtifactView, AttemptView, Herald, Hint, LogView, Op, RunAction, RunFilter, RunView,
+    Store, SweepCounts, TaskView, Tidings,
 };
 use crate::task::Progress;
+use crate::transport::{Doorbell, DoorbellHealth, Notice};
 use crate::worker::{Handlers, Shared, Worker, concurrency_key, sweep};
 use crate::workflow::plan::{Plan, StepIndex};
 
@@ -104,7 +106,16 @@ impl Engine {
         };
         let artifacts = ArtifactStore::open(&config.data_dir.join("artifacts"))
             .map_err(|e| folder("artifacts", &e))?;
-        let store = Store::open(&config.database, config.durability, config.clock.clone()).await?;
+        let doorbell = match &config.redis {
+            Some(redis) => Some(Doorbell::connect(redis.clone()).await?),
+            None => None,
+        };
+        let herald = doorbell.clone().map(|d| Arc::new(d) as Arc<dyn Herald>);
+        let (clock, durability) = (config.clock.clone(), config.durability);
+        let store = Store::open(&config.database, durability, clock, herald).await?;
+        if let Some(doorbell) = &doorbell {
+            tokio::spawn(pass_on_notices(doorbell.listen(), store.clone()));
+        }
         let handlers = Handlers::start().map_err(|e| folder("", &e))?;
         let shared = Shared {
             store,
@@ -112,6 +123,7 @@ impl Engine {
             artifacts,
             config,
             handlers,
+            doorbell,
             scopes: Default::default(),
             serving: AtomicBool::new(false),
         };
@@ -404,6 +416,12 @@ impl Engine {
         swept.map_err(|_| EngineError::NoRuns)?
     }
 
+    /// How the doorbell fares; `None` where there is none.
+    #[must_use]
+    pub fn doorbell(&self) -> Option<DoorbellHealth> {
+        self.shared.doorbell.as_ref().map(Doorbell::health)
+    }
+
     /// Recounts everything: promises of the database, and files that should be there.
     ///
     /// # Errors
@@ -426,6 +444,38 @@ impl Engine {
     /// Finishes what is being written and closes the database. Stop workers first.
     pub async fn close(&self) {
         self.shared.store.close().await;
+        if let Some(doorbell) = self.shared.doorbell.clone() {
+            doorbell.close().await;
+        }
+    }
+}
+
+/// What other processes say of runs, for those who wait here. Ends with the doorbell.
+async fn pass_on_notices(mut notices: broadcast::Receiver<Notice>, store: Store) {
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Touched(runs)) => store.heard(runs),
+            Ok(Notice::Missed) | Err(broadcast::error::RecvError::Lagged(_)) => store.missed(),
+            Ok(Notice::Stopped(_) | Notice::Control) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+impl Herald for Doorbell {
+    fn tell(&self, tidings: Tidings) {
+        if !tidings.queues.is_empty() {
+            self.ring(tidings.queues);
+        }
+        if tidings.steered {
+            self.publish(Notice::Control);
+        }
+        for run in tidings.stopped {
+            self.publish(Notice::Stopped(run));
+        }
+        if !tidings.touched.is_empty() {
+            self.publish(Notice::Touched(tidings.touched));
+        }
     }
 }
 

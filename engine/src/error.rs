@@ -6,12 +6,19 @@ use crate::id::QueueName;
 use crate::library::LibraryError;
 use crate::store::StoreError;
 use crate::transition::TransitionError;
+use crate::transport::TransportError;
 use crate::workflow::InputProblem;
 
 /// Why the engine did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
+    /// The doorbell of a cluster cannot be used.
+    #[error("{reason}")]
+    Doorbell {
+        /// What is wrong, and what mends it.
+        reason: String,
+    },
     /// An idempotency key that cannot be one.
     #[error(
         "idempotency key {key:?}: expected 1 to 255 bytes without control characters, e.g. a UUID"
@@ -139,4 +146,12 @@ fn list(problems: &[InputProblem]) -> String {
             format!("\n  {place}{}{help}", p.message)
         })
         .collect()
+}
+
+impl From<TransportError> for EngineError {
+    fn from(error: TransportError) -> Self {
+        Self::Doorbell {
+            reason: error.to_string(),
+        }
+    }
 }

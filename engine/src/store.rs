@@ -56,13 +56,12 @@ pub use op::{RunAction, SweepCounts};
 pub use open::{Database, Durability, PostgresUrl};
 pub use queues::{QueueAction, QueueView, Unserved};
 pub use views::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
+pub use workers::{WorkerAction, WorkerAttempt, WorkerQueue, WorkerState, WorkerView};
 
 pub(crate) use claim::{Claim, Granted};
 pub(crate) use demand::{Abilities, Demand, Lane};
 pub(crate) use holdings::{Halt, Holdings};
-pub use workers::{WorkerAction, WorkerAttempt, WorkerQueue, WorkerState, WorkerView};
-
-pub(crate) use notifier::Hint;
+pub(crate) use notifier::{Herald, Hint, Tidings};
 pub(crate) use op::{Answer, AttemptReport, Op, Overdue, WorkerRow};
 pub(crate) use workers::{Wanted, WorkerStatus};
 
@@ -70,7 +69,7 @@ use connection::Connection;
 use plans::Plans;
 use readers::Readers;
 
-use crate::id::RunId;
+use crate::id::{QueueName, RunId};
 use crate::time::Clock;
 use notifier::Notifier;
 use writer::{Message, Request, Writer};
@@ -90,23 +89,30 @@ impl Store {
         database: &Database,
         durability: Durability,
         clock: Clock,
+        herald: Option<Arc<dyn Herald>>,
     ) -> Result<Self, StoreError> {
         match database {
             Database::Sqlite { path } => {
                 let (conn, readers) = open::sqlite::connect(path, durability).await?;
                 let conn = Connection::sqlite(conn);
-                Ok(Self::over(conn, Readers::Sqlite(readers), clock))
+                Ok(Self::over(conn, Readers::Sqlite(readers), clock, herald))
             }
             Database::Postgres(url) => {
                 let opened = open::postgres::connect(url, &clock).await?;
                 let conn = Connection::postgres(opened.conn, opened.options);
-                Ok(Self::over(conn, Readers::Postgres(opened.readers), clock))
+                let readers = Readers::Postgres(opened.readers);
+                Ok(Self::over(conn, readers, clock, herald))
             }
         }
     }
 
     /// A store over connections that are ready.
-    fn over(conn: Connection, readers: Readers, clock: Clock) -> Self {
+    fn over(
+        conn: Connection,
+        readers: Readers,
+        clock: Clock,
+        herald: Option<Arc<dyn Herald>>,
+    ) -> Self {
         let (outbox, inbox) = mpsc::unbounded_channel();
         let plans = Plans::default();
         let notifier = Arc::new(Notifier::default());
@@ -124,6 +130,7 @@ impl Store {
             waiting: std::collections::VecDeque::new(),
             doubtful: None,
             is_closing: false,
+            herald,
         };
         thread::run("aquatint-writer", writer.run());
         Self {
@@ -172,6 +179,23 @@ impl Store {
     /// Something may have become claimable, or a slot free.
     pub(crate) fn ring(&self) {
         let _ = self.outbox.send(Message::Ring);
+    }
+
+    /// Claims what free slots of this queue can take; resolves when that is done.
+    pub(crate) async fn look(&self, queue: QueueName) {
+        // Whatever keeps it from looking now, it looks again by itself.
+        let _ = self.write(Op::Look(queue)).await;
+    }
+
+    /// Another process says that these runs have changed.
+    pub(crate) fn heard(&self, runs: Vec<(RunId, bool)>) {
+        self.notifier.touched(runs);
+    }
+
+    /// Other processes may have said something that was not heard.
+    pub(crate) fn missed(&self) {
+        self.notifier.foreign();
+        self.ring();
     }
 
     /// Changes whenever the run does: a hint to look again.

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +37,7 @@ use crate::id::{QueueName, WorkerId};
 use crate::library::Library;
 use crate::store::{Answer, Demand, Farewell, Granted, Lane, Op, Overdue, Store, StoreError};
 use crate::transport::local;
+use crate::transport::{self, Doorbell, Gate, Notice};
 use crate::workflow::plan::CONTROL_QUEUE;
 
 /// Slots for the engine's own small work: each is an expression and a commit shared with others.
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     /// Handlers run apart from the engine's own loops: one that blocks a thread blocks no heartbeat.
     pub(crate) handlers: Handlers,
     pub(crate) scopes: scope::Cache,
+    /// Rings at other processes' doors, where there are any.
+    pub(crate) doorbell: Option<Doorbell>,
     /// Whether a worker runs: the store claims for one only.
     pub(crate) serving: AtomicBool,
 }
@@ -180,6 +183,14 @@ impl Worker {
         shared.store.serve(Arc::clone(&demand));
 
         let stopping = CancellationToken::new();
+        if let Some(doorbell) = &shared.doorbell {
+            loops.extend(answer_tickets(doorbell, &shared, &demand, &stopping));
+            loops.push(tokio::spawn(answer_notices(
+                doorbell.listen(),
+                Arc::clone(&demand),
+                stopping.clone(),
+            )));
+        }
         loops.push(tokio::spawn(heartbeats(
             Arc::clone(&shared),
             Arc::clone(&demand),
@@ -292,8 +303,8 @@ async fn heartbeats(
     loop {
         tokio::select! {
             () = stopping.cancelled() => return,
-            () = demand.refreshed() => {}
             () = tokio::time::sleep(lease / 5) => {}
+            () = demand.doubt.notified() => {}
         }
         let asked = Instant::now();
         let holds = demand.held.list();
@@ -354,6 +365,53 @@ async fn heartbeats(
             has_given_up = true;
             demand.suspend();
             demand.held.disown_all();
+        }
+    }
+}
+
+/// One loop a queue: tickets become claims while a slot is free.
+fn answer_tickets(
+    doorbell: &Doorbell,
+    shared: &Arc<Shared>,
+    demand: &Arc<Demand>,
+    stopping: &CancellationToken,
+) -> Vec<JoinHandle<()>> {
+    let lanes = demand.lanes.iter().enumerate();
+    let loops = lanes.map(|(index, lane)| {
+        let (store, queue) = (shared.store.clone(), lane.queue.clone());
+        let room = Arc::clone(demand);
+        let gate = Gate::new(
+            move || room.has_room(index),
+            Arc::clone(&lane.opened),
+            move || {
+                let (store, queue) = (store.clone(), queue.clone());
+                async move { store.look(queue).await }
+            },
+        );
+        let (doorbell, queue) = (doorbell.clone(), lane.queue.clone());
+        let stopping = stopping.clone();
+        tokio::spawn(async move { transport::serve(&doorbell, queue, gate, stopping).await })
+    });
+    loops.collect()
+}
+
+/// What others say of this worker's business makes it look; the store tells what is true.
+async fn answer_notices(
+    mut notices: broadcast::Receiver<Notice>,
+    demand: Arc<Demand>,
+    stopping: CancellationToken,
+) {
+    loop {
+        let heard = tokio::select! {
+            () = stopping.cancelled() => return,
+            heard = notices.recv() => heard,
+        };
+        match heard {
+            Ok(Notice::Stopped(run)) if !demand.held.has_any_of(run) => {}
+            Ok(Notice::Touched(_)) => {}
+            Ok(Notice::Stopped(_) | Notice::Control | Notice::Missed)
+            | Err(broadcast::error::RecvError::Lagged(_)) => demand.doubt.notify_one(),
+            Err(broadcast::error::RecvError::Closed) => return,
         }
     }
 }

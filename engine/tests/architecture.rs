@@ -169,18 +169,27 @@ fn only_the_store_speaks_sql() {
 fn only_the_transport_and_the_scheduler_know_apalis() {
     let elsewhere = engine(|path| !is_below(path, "transport") && !is_below(path, "scheduler"));
     none(
-        &offences(
-            &elsewhere,
-            &[
-                "apalis",
-                "apalis_core",
-                "apalis_redis",
-                "apalis_cron",
-                "redis",
-            ],
-        ),
+        &offences(&elsewhere, &["apalis", "apalis_core", "apalis_cron"]),
         "apalis delivers, and no more",
     );
+}
+
+#[test]
+fn only_the_doorbell_knows_redis() {
+    // `transport.rs` names the module, and everybody else what it re-exports.
+    let elsewhere = engine(|path| path != "transport.rs" && !is_below(path, "transport/redis"));
+    none(
+        &offences(&elsewhere, &["redis", "apalis_redis"]),
+        "Redis is a doorbell, and nobody need know which",
+    );
+    for krate in ["tasks", "workflows", "api", "dashboard", "cli"] {
+        for stranger in ["redis", "apalis", "apalis-core", "apalis-redis"] {
+            assert!(
+                !dependencies(krate).contains(stranger),
+                "{krate} depends on {stranger}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl Commit<'_> {
         };
         let memory = demand.free_memory();
         for (index, lane) in demand.lanes.iter().enumerate() {
-            if self.after.rings.contains(&lane.queue) {
+            if self.after.rings.contains(&lane.queue) || self.after.looks.contains(&lane.queue) {
                 lane.rung.store(true, Ordering::Relaxed);
             }
             let mut free = lane.free().min(MAX_CLAIMS);
@@ -208,9 +208,11 @@ impl Asked {
         }
         for (lane, asked_for) in self.lanes {
             let may_be_more = counts[lane] == asked_for;
-            demand.lanes[lane]
-                .rung
-                .store(may_be_more, Ordering::Relaxed);
+            let lane = &demand.lanes[lane];
+            lane.rung.store(may_be_more, Ordering::Relaxed);
+            if !may_be_more {
+                lane.opened.notify_one();
+            }
         }
         Ok(granted)
     }

@@ -23,6 +23,8 @@ use crate::workflow::plan::Plan;
 #[derive(Debug, Default)]
 pub(super) struct After {
     pub(super) rings: HashSet<QueueName>,
+    /// Queues that others say have work.
+    pub(super) looks: HashSet<QueueName>,
     /// Runs that changed, and whether they are over.
     pub(super) touched: HashMap<RunId, bool>,
     pub(super) stops: Vec<Stop>,
@@ -33,6 +35,8 @@ pub(super) struct After {
     pub(super) next_due: Option<Timestamp>,
     /// Operators said something that workers should hear of soon.
     pub(super) is_steered: bool,
+    /// Some of what became claimable is not for every worker.
+    pub(super) is_picky: bool,
 }
 
 pub(super) struct Commit<'a> {
@@ -159,6 +163,10 @@ impl<'a> Commit<'a> {
                 Op::Purge(queue) => Ok(self.purge(queue).await?),
                 Op::Retire(worker) => {
                     self.retire(*worker, "stopped");
+                    Ok(Answer::Done)
+                }
+                Op::Look(queue) => {
+                    self.after.looks.insert(queue.clone());
                     Ok(Answer::Done)
                 }
                 Op::Sweep(overdue) => Ok(Answer::Swept(self.sweep(overdue).await?)),
@@ -386,7 +394,8 @@ impl<'a> Commit<'a> {
                 },
             }
         }
-        if !self.capped.is_empty() && !(updated.is_empty() && finished.is_empty()) {
+        let may_make_room = !updated.is_empty() || !finished.is_empty();
+        if may_make_room && !self.capped.is_empty() {
             self.ring_capped();
         }
         let attempts: Vec<rows::SavedAttempt> = worksets

@@ -157,7 +157,7 @@ enum Stranger {
 /// A migrated database on the server, and a session as the writer has it.
 pub(super) async fn empty_postgres() -> (PgConnection, Base) {
     let base = Base::postgres().await;
-    let store = Store::open(&base.database, Durability::Full, Clock::system());
+    let store = Store::open(&base.database, Durability::Full, Clock::system(), None);
     store.await.unwrap().close().await;
     match stranger(&base).await {
         Stranger::Postgres(conn) => (conn, base),
@@ -227,7 +227,7 @@ impl House {
 
     /// Another process at the same database.
     async fn beside(base: &Base, clock: Clock, queues: &[(&str, usize)]) -> Self {
-        let store = Store::open(&base.database, Durability::Normal, clock.clone())
+        let store = Store::open(&base.database, Durability::Normal, clock.clone(), None)
             .await
             .unwrap();
         Self::over(store, base, clock, queues).await

@@ -23,6 +23,8 @@ pub(crate) struct Lane {
     pub(crate) tickets: mpsc::UnboundedSender<Granted>,
     /// False while the last claim found less than it asked for and nothing has rung since.
     pub(super) rung: AtomicBool,
+    /// Rung when a claim left slots free.
+    pub(crate) opened: Arc<Notify>,
     /// How many slots there are to be.
     wanted: AtomicU32,
     /// How many there are; the writer's own.
@@ -41,6 +43,7 @@ impl Lane {
             slots,
             tickets,
             rung: AtomicBool::new(true),
+            opened: Arc::default(),
             wanted: AtomicU32::new(count),
             given: AtomicU32::new(count),
         }
@@ -117,7 +120,8 @@ pub(crate) struct Demand {
     /// Tasks claimed so far, control aside.
     claimed: AtomicU64,
     farewell: watch::Sender<Option<Farewell>>,
-    refreshed: Notify,
+    /// Rung when it should look at once whether what it holds is still its own, and what operators want.
+    pub(crate) doubt: Notify,
 }
 
 impl Demand {
@@ -132,7 +136,7 @@ impl Demand {
             draining: AtomicBool::new(false),
             claimed: AtomicU64::new(0),
             farewell: watch::channel(None).0,
-            refreshed: Notify::new(),
+            doubt: Notify::new(),
         }
     }
 
@@ -167,12 +171,18 @@ impl Demand {
 
     /// Operators may have said something: the heartbeat looks at once instead of at its time.
     pub(crate) fn refresh(&self) {
-        self.refreshed.notify_one();
+        self.doubt.notify_one();
     }
 
-    /// Resolves at the next [`Demand::refresh`].
-    pub(crate) async fn refreshed(&self) {
-        self.refreshed.notified().await;
+    /// Whether a slot of a lane is free for a task to come.
+    pub(crate) fn has_room(&self, lane: usize) -> bool {
+        !self.is_idle_by_choice() && self.lanes[lane].slots.available_permits() > 0
+    }
+
+    /// Whether this process leaves nothing in a queue for others to take, as far as it knows.
+    pub(super) fn has_all_of(&self, queue: &QueueName) -> bool {
+        let lane = self.lanes.iter().find(|lane| lane.queue == *queue);
+        lane.is_some_and(|lane| !lane.rung.load(Ordering::Relaxed))
     }
 
     /// The worker is to end; the first reason counts.

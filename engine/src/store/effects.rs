@@ -19,6 +19,7 @@ impl Commit<'_> {
         for work in worksets {
             let run = work.run.id;
             let mut recount = None;
+            self.after.is_picky |= work.plan.is_picky;
             for effect in std::mem::take(&mut work.effects) {
                 match effect {
                     Effect::Ring { queue } => {

@@ -121,6 +121,10 @@ impl Holdings {
             .is_some_and(|held| held.token == token)
     }
 
+    pub(crate) fn has_any_of(&self, run: RunId) -> bool {
+        self.lock().keys().any(|key| key.run == run)
+    }
+
     pub(crate) fn list(&self) -> Vec<(TaskKey, i64)> {
         self.lock()
             .iter()

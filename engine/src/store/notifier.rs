@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::id::RunId;
+use crate::id::{QueueName, RunId};
 
 /// What is known of a run without looking.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -67,4 +67,23 @@ impl Notifier {
             });
         }
     }
+}
+
+/// Tells other processes what this one has committed. Hints: they may get lost.
+pub(crate) trait Herald: std::fmt::Debug + Send + Sync {
+    /// Must not wait.
+    fn tell(&self, tidings: Tidings);
+}
+
+/// What others may want to know of a commit.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tidings {
+    /// Queues with work that this process does not take.
+    pub(crate) queues: Vec<QueueName>,
+    /// Runs that have changed; with each, whether it is over now.
+    pub(crate) touched: Vec<(RunId, bool)>,
+    /// Runs of which running attempts were stopped.
+    pub(crate) stopped: Vec<RunId>,
+    /// Operators said something to workers or of queues.
+    pub(crate) steered: bool,
 }

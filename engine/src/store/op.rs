@@ -38,6 +38,8 @@ pub(crate) enum Op {
     Retire(WorkerId),
     /// Tell that an attempt is under way.
     Announce(TaskKey, i64),
+    /// Another process says that this queue has work.
+    Look(QueueName),
     /// Give up what nobody looks after any more.
     Sweep(Overdue),
     /// Forget a finished run and all that belongs to it.

@@ -3,7 +3,7 @@
 //! Claims read a queue's row themselves (`sql/claim.sql`), so a pause or a cap holds from the commit that sets it
 //! on, whatever a process knows. What a process *believes* to be capped decides two lesser things:
 //!
-//! - whether it takes the queue's lock before it claims. Without it, two processes of a PostgreSQL may count at
+//! - whether it takes the queue's lock before it claims. Without it, two processes of a `PostgreSQL` may count at
 //!   the same moment and both take the last place;
 //! - whether it looks again when one of the queue's tasks ends here.
 //!

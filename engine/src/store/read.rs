@@ -130,7 +130,7 @@ impl Store {
                 [
                     before.into(),
                     filter.state.map(RunState::as_str).into(),
-                    filter.workflow.as_ref().map(|w| w.as_str()).into(),
+                    filter.workflow.as_ref().map(WorkflowName::as_str).into(),
                     i64::from(limit).into(),
                 ],
             )

@@ -19,12 +19,12 @@ use super::claim::{Asked, Claimed, Granted};
 use super::commit::{After, Commit};
 use super::connection::Connection;
 use super::demand::Demand;
-use super::notifier::Notifier;
+use super::notifier::{Herald, Notifier, Tidings};
 use super::op::{Answer, Op};
 use super::plans::Plans;
 use super::script::Script;
 use super::{StoreError, sql};
-use crate::id::QueueName;
+use crate::id::{QueueName, RunId};
 use crate::time::{Clock, Timestamp};
 use crate::workflow::plan::Plan;
 
@@ -82,6 +82,8 @@ pub(super) struct Writer {
     pub(super) doubtful: Option<Asked>,
     /// Told to close: a database that is away is not waited for any more.
     pub(super) is_closing: bool,
+    /// Tells other processes, where there are any.
+    pub(super) herald: Option<Arc<dyn Herald>>,
 }
 
 impl Writer {
@@ -400,6 +402,9 @@ impl Writer {
         if std::mem::take(&mut self.has_misclaimed) {
             self.wake_at = Some(now);
         }
+        if let Some(herald) = &self.herald {
+            herald.tell(self.tidings(&after, &claimed));
+        }
         if let Some(demand) = &self.demand {
             for (lane, granted) in claimed {
                 demand.grant(lane, granted);
@@ -412,6 +417,34 @@ impl Writer {
             }
         }
         self.notifier.touched(after.touched);
+    }
+
+    /// What of a commit concerns other processes.
+    fn tidings(&self, after: &After, claimed: &[(usize, Granted)]) -> Tidings {
+        let demand = self.demand.as_deref();
+        let mut queues = after.rings.clone();
+        // Whoever took as much as it could may have left some.
+        if let Some(demand) = demand {
+            let took = claimed.iter().map(|(lane, _)| &demand.lanes[*lane].queue);
+            queues.extend(took.cloned());
+        }
+        // What is not for this worker may be for another.
+        queues.retain(|queue| {
+            after.is_picky || !demand.is_some_and(|demand| demand.has_all_of(queue))
+        });
+        let mut stopped: Vec<RunId> = after.stops.iter().map(|stop| stop.run).collect();
+        stopped.sort_unstable();
+        stopped.dedup();
+        Tidings {
+            queues: queues.into_iter().collect(),
+            touched: after
+                .touched
+                .iter()
+                .map(|(run, over)| (*run, *over))
+                .collect(),
+            stopped,
+            steered: after.is_steered,
+        }
     }
 
     async fn close(self, done: Option<oneshot::Sender<()>>) {

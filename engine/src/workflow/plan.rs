@@ -54,6 +54,8 @@ pub struct Plan {
     pub retention: Option<Duration>,
     /// How many task runs of one run may run at a time.
     pub max_parallel: Option<u32>,
+    /// Whether a step asks more of its worker than to serve the queue.
+    pub is_picky: bool,
     by_name: HashMap<StepName, StepIndex>,
 }
 
@@ -269,6 +271,9 @@ impl Plan {
             timeout: workflow.timeout_ms.map(Duration::from_millis),
             retention: workflow.retention_ms.map(Duration::from_millis),
             max_parallel: workflow.max_parallel,
+            is_picky: steps
+                .iter()
+                .any(|s| s.requires.is_some() || s.memory_bytes.is_some()),
             by_name,
             steps,
         })

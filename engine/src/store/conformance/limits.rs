@@ -58,19 +58,18 @@ async fn whoever_submits_under_a_key_waits_for_another_that_counts_its_runs() {
     execute(&mut other, lock).await;
     let mut look = stranger(&base).await;
     let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted";
-    let submit = house.submit_with(LIMITED, keyed());
+    let mut submit = Box::pin(house.submit_with(LIMITED, keyed()));
     let watch = async {
         while number(&mut look, waiting).await == 0 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::pin!(submit);
     tokio::select! {
         _ = &mut submit => panic!("it did not wait"),
         () = watch => {}
     }
     execute(&mut other, "commit").await;
-    submit.await;
+    let _ = submit.await;
     house.finish().await;
 }
 

@@ -13,7 +13,7 @@ async fn under(base: &Base, pragmas: &str) -> House {
     let mut conn = Stranger::Sqlite(conn);
     execute(&mut conn, pragmas).await;
     let clock = Clock::manual(Timestamp(1_700_000_000_000));
-    let store = Store::over(conn.writer(), Readers::Sqlite(readers), clock.clone());
+    let store = Store::over(conn.writer(), Readers::Sqlite(readers), clock.clone(), None);
     House::over(store, base, clock, &[("default", 1)]).await
 }
 
@@ -102,7 +102,7 @@ async fn refusal(path: &Path) -> String {
     let database = Database::Sqlite {
         path: path.to_owned(),
     };
-    Store::open(&database, Durability::Normal, Clock::system())
+    Store::open(&database, Durability::Normal, Clock::system(), None)
         .await
         .expect_err("it cannot be served")
         .to_string()

@@ -1,0 +1,257 @@
+//! One trial's cluster: a client in this process, workers in their own.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use aquatint_engine::config::RedisConfig;
+use aquatint_engine::id::RunId;
+use aquatint_engine::{
+    Database, Engine, EngineConfig, Library, PostgresUrl, Registry, RunState, Submission,
+};
+use serde_json::json;
+
+use crate::load::DEFINITIONS;
+use crate::servers::{LOOK, Servers};
+
+/// How long a silent worker keeps its tasks, here.
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
+
+/// After this, what has not ended counts as lost.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A run that was accepted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Accepted {
+    pub(crate) id: RunId,
+    pub(crate) workflow: &'static str,
+    pub(crate) n: i64,
+}
+
+/// A client, and the workers it does not know.
+pub(crate) struct Cluster<'a> {
+    pub(crate) servers: &'a Servers,
+    pub(crate) engine: Engine,
+    pub(crate) workers: Vec<Child>,
+    pub(crate) runs: Vec<Accepted>,
+    pub(crate) name: String,
+    database: String,
+    folder: tempfile::TempDir,
+}
+
+impl<'a> Cluster<'a> {
+    pub(crate) async fn start(servers: &'a Servers) -> Self {
+        let name = format!("f{:x}", fresh());
+        let database = servers.schema(&name).await;
+        let folder = tempfile::tempdir().unwrap();
+        let definitions = folder.path().join("definitions");
+        std::fs::create_dir_all(&definitions).unwrap();
+        let mut registry = Registry::new();
+        aquatint_tasks::register_all(&mut registry, &aquatint_tasks::Options::default());
+        let mut library = Library::new(registry);
+        for (name, text) in DEFINITIONS {
+            library.add(name, format!("{name}.yaml"), text);
+            std::fs::write(definitions.join(format!("{name}.yaml")), text).unwrap();
+        }
+        let mut config = EngineConfig::new(folder.path().join("data"));
+        config.database = Database::Postgres(PostgresUrl::new(&database));
+        config.redis = Some(RedisConfig::new(&servers.redis, &name));
+        config.lease = LEASE;
+        let engine = Engine::open(config, library).await.unwrap();
+        let mut cluster = Self {
+            servers,
+            engine,
+            workers: Vec::new(),
+            runs: Vec::new(),
+            name,
+            database,
+            folder,
+        };
+        for _ in 0..2 {
+            cluster.start_worker();
+        }
+        cluster
+    }
+
+    /// Artifacts are shared, as on a network drive.
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn start_worker(&mut self) {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("workers.log"))
+            .unwrap();
+        let worker = Command::new(env!("CARGO_BIN_EXE_aquatint"))
+            .args(["worker", "--queues", "default:6,cpu:2,gpu:2"])
+            .env("AQUATINT_DATABASE_URL", &self.database)
+            .env("AQUATINT_REDIS_URL", &self.servers.redis)
+            .env("AQUATINT_NAMESPACE", &self.name)
+            .env("AQUATINT_DATA_DIR", self.data())
+            .env(
+                "AQUATINT_DEFINITIONS",
+                self.folder.path().join("definitions"),
+            )
+            .env("AQUATINT_LEASE", "3s")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.workers.push(worker);
+    }
+
+    pub(crate) fn signal(&self, worker: usize, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.workers[worker].id()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// `kill -9`, and another takes its place.
+    pub(crate) fn kill_worker(&mut self, worker: usize) {
+        let mut victim = self.workers.remove(worker);
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        self.start_worker();
+    }
+
+    pub(crate) async fn submit(&mut self, count: usize) {
+        for _ in 0..count {
+            let n = i64::try_from(self.runs.len()).unwrap();
+            let (workflow, _) = DEFINITIONS[self.runs.len() % DEFINITIONS.len()];
+            let submission = Submission::new(workflow, json!({ "n": n }));
+            let id = self.engine.submit(submission).await.unwrap().run;
+            self.runs.push(Accepted { id, workflow, n });
+        }
+    }
+
+    /// Where a queue's tickets lie.
+    pub(crate) fn ticket_key(&self, queue: &str) -> String {
+        format!("aquatint:{}:tickets:{queue}", self.name)
+    }
+
+    /// Where processes tell each other what has changed.
+    pub(crate) fn notice_channel(&self) -> String {
+        format!("aquatint:{}:notices", self.name)
+    }
+
+    /// How many of our runs have ended.
+    pub(crate) async fn ended(&self) -> u64 {
+        let counts = self.engine.counts().await.unwrap();
+        let ended = counts.iter().filter(|(state, _)| state.is_terminal());
+        ended.map(|(_, n)| n).sum()
+    }
+
+    /// Waits until work is well under way.
+    pub(crate) async fn warm_up(&self, ended: u64) {
+        let began = Instant::now();
+        while self.ended().await < ended {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "the workers do not work: {}",
+                self.log()
+            );
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// How long a run that is submitted now takes.
+    pub(crate) async fn probe(&mut self) -> Duration {
+        let began = Instant::now();
+        let n = i64::try_from(self.runs.len()).unwrap();
+        let mut submission = Submission::new("hops", json!({ "n": n }));
+        // What waits already is no measure of whether work goes through.
+        submission.priority = 100;
+        let id = self.engine.submit(submission).await.unwrap().run;
+        self.runs.push(Accepted {
+            id,
+            workflow: "hops",
+            n,
+        });
+        let ended = tokio::time::timeout(PATIENCE, self.engine.wait(id)).await;
+        if ended.is_err() {
+            eprintln!("the probe did not end: {}", self.log());
+        }
+        began.elapsed()
+    }
+
+    /// Whether everything ends in time.
+    pub(crate) async fn settles(&self) -> bool {
+        let began = Instant::now();
+        while self.engine.is_busy().await.unwrap() {
+            if began.elapsed() > PATIENCE {
+                eprintln!(
+                    "runs do not end: {:?}\n{}",
+                    self.engine.counts().await,
+                    self.log()
+                );
+                return false;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        true
+    }
+
+    pub(crate) async fn state(&self, run: RunId) -> RunState {
+        self.engine.run(run).await.unwrap().state
+    }
+
+    /// The last words of the workers.
+    pub(crate) fn log(&self) -> String {
+        let text =
+            std::fs::read_to_string(self.folder.path().join("workers.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// Files on disk that no run names, once all workers are gone and leftovers were swept.
+    pub(crate) async fn orphans(&self) -> usize {
+        self.engine.clean(Duration::ZERO).await.unwrap();
+        let mut named = std::collections::HashSet::new();
+        let mut filter = aquatint_engine::RunFilter::default();
+        filter.limit = 1_000;
+        for run in self.engine.runs(&filter).await.unwrap() {
+            for view in self.engine.artifacts(run.id).await.unwrap() {
+                named.insert(self.engine.artifact_path(&view.artifact).unwrap());
+            }
+        }
+        let mut left = 0;
+        for shelf in std::fs::read_dir(self.data().join("artifacts")).unwrap() {
+            for file in std::fs::read_dir(shelf.unwrap().path()).unwrap() {
+                let file = file.unwrap().path();
+                let is_lock = file.file_name().is_some_and(|name| name == ".lock");
+                left += usize::from(!is_lock && !named.contains(&file));
+            }
+        }
+        left
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.end_workers();
+        self.engine.close().await;
+        self.servers
+            .execute(&format!("drop schema {} cascade", self.name))
+            .await;
+    }
+
+    pub(crate) fn end_workers(&mut self) {
+        for mut worker in self.workers.drain(..) {
+            let _ = worker.kill();
+            let _ = worker.wait();
+        }
+    }
+}
+
+impl Drop for Cluster<'_> {
+    fn drop(&mut self) {
+        self.end_workers();
+    }
+}
+
+fn fresh() -> u128 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_micros()
+}

@@ -1,0 +1,178 @@
+//! The faults.
+
+use std::time::Duration;
+
+use aquatint_engine::RunAction;
+use rustix::process::Signal;
+
+use crate::Plan;
+use crate::cluster::{Cluster, LEASE};
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    WorkersKilled,
+    AllWorkersKilled,
+    WorkerStandsStill,
+    RedisForgets,
+    RedisRestarts,
+    RedisIsAway,
+    RedisStalls,
+    RedisIsFull,
+    TicketsLie,
+    PostgresRestarts,
+    ConnectionsDrop,
+    CancelsRace,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::WorkersKilled,
+        Self::AllWorkersKilled,
+        Self::WorkerStandsStill,
+        Self::RedisForgets,
+        Self::RedisRestarts,
+        Self::RedisIsAway,
+        Self::RedisStalls,
+        Self::RedisIsFull,
+        Self::TicketsLie,
+        Self::PostgresRestarts,
+        Self::ConnectionsDrop,
+        Self::CancelsRace,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::WorkersKilled => "workers killed (kill -9), one after the other",
+            Self::AllWorkersKilled => "all workers killed at once",
+            Self::WorkerStandsStill => "worker stopped past its lease, then goes on",
+            Self::RedisForgets => "redis forgets everything, ten times a second",
+            Self::RedisRestarts => "redis restarts",
+            Self::RedisIsAway => "redis is away",
+            Self::RedisStalls => "redis stands still for 3 s",
+            Self::RedisIsFull => "redis is out of memory",
+            Self::TicketsLie => "tickets doubled, reordered and made up",
+            Self::PostgresRestarts => "postgres restarts without warning",
+            Self::ConnectionsDrop => "connections to postgres drop, ten times a second",
+            Self::CancelsRace => "cancels race with ends",
+        }
+    }
+
+    /// Whether runs may end as cancelled.
+    pub(crate) fn cancels(self) -> bool {
+        self == Self::CancelsRace
+    }
+
+    /// Does it; when this returns, the world is whole again. Submits meanwhile, too.
+    pub(crate) async fn strike(self, cluster: &mut Cluster<'_>, plan: Plan) {
+        let servers = cluster.servers;
+        match self {
+            Self::WorkersKilled => {
+                for victim in [0, 0, 1, 0] {
+                    cluster.kill_worker(victim);
+                    cluster.submit(4).await;
+                    tokio::time::sleep(Duration::from_millis(400)).await;
+                }
+            }
+            Self::AllWorkersKilled => {
+                let count = cluster.workers.len();
+                cluster.end_workers();
+                cluster.submit(4).await;
+                for _ in 0..count {
+                    cluster.start_worker();
+                }
+            }
+            Self::WorkerStandsStill => {
+                cluster.signal(0, Signal::STOP);
+                cluster.submit(8).await;
+                tokio::time::sleep(LEASE * 2).await;
+                cluster.signal(0, Signal::CONT);
+            }
+            Self::RedisForgets => {
+                for _ in 0..20 {
+                    servers.redis(&["FLUSHALL"]);
+                    cluster.submit(1).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+            Self::RedisRestarts => {
+                servers.stop_redis();
+                servers.start_redis();
+                cluster.submit(8).await;
+            }
+            Self::RedisIsAway => {
+                servers.stop_redis();
+                cluster.submit(8).await;
+                tokio::time::sleep(plan.outage).await;
+                cluster.submit(8).await;
+                servers.start_redis();
+            }
+            Self::RedisStalls => {
+                servers.signal_redis(Signal::STOP);
+                cluster.submit(8).await;
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                servers.signal_redis(Signal::CONT);
+            }
+            Self::RedisIsFull => {
+                servers.redis(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+                servers.redis(&["CONFIG", "SET", "maxmemory", "1"]);
+                cluster.submit(8).await;
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                servers.redis(&["CONFIG", "SET", "maxmemory", "0"]);
+            }
+            Self::TicketsLie => lie(cluster).await,
+            Self::PostgresRestarts => {
+                servers.restart_postgres();
+                cluster.submit(8).await;
+            }
+            Self::ConnectionsDrop => {
+                for _ in 0..20 {
+                    servers.drop_connections().await;
+                    cluster.submit(1).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+            Self::CancelsRace => {
+                for n in 0..cluster.runs.len() {
+                    let run = cluster.runs[n].id;
+                    // Too late is an answer, too.
+                    let _ = cluster.engine.act(run, RunAction::Cancel).await;
+                    tokio::time::sleep(Duration::from_millis(n as u64 % 5)).await;
+                }
+            }
+        }
+    }
+}
+
+/// Tickets for work there is none of, notices of runs that go on, and both a hundred times.
+async fn lie(cluster: &mut Cluster<'_>) {
+    let servers = cluster.servers;
+    let pattern = format!("*{}*", cluster.name);
+    for round in 0..10 {
+        let keys = servers.redis(&["--scan", "--pattern", &pattern]);
+        for key in keys.lines() {
+            // Last first, twice, and between them something that is no ticket.
+            let list = servers.redis(&["LRANGE", key, "0", "-1"]);
+            for ticket in list.lines().rev() {
+                servers.redis(&["RPUSH", key, ticket, ticket, "no ticket at all"]);
+            }
+        }
+        for queue in ["default", "gpu", "control"] {
+            let key = cluster.ticket_key(queue);
+            servers.redis(&[
+                "RPUSH",
+                &key,
+                "{}",
+                "{\"v\":1,\"queue\":\"gpu\",\"hops\":0}",
+            ]);
+        }
+        for run in cluster.runs.iter().skip(round).step_by(7) {
+            let notice = format!(
+                "{{\"v\":1,\"from\":\"liar\",\"stopped\":[\"{0}\"],\"touched\":[[\"{0}\",true]],\"missed\":true}}",
+                run.id
+            );
+            servers.redis(&["PUBLISH", &cluster.notice_channel(), &notice]);
+        }
+        cluster.submit(1).await;
+    }
+}

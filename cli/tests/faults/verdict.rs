@@ -1,0 +1,148 @@
+//! What a fault did: what was lost, what was recorded twice, how long until work went on.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+use aquatint_engine::RunState;
+use aquatint_engine::run::{AttemptOutcome, EventKind};
+
+use crate::Plan;
+use crate::cluster::Cluster;
+use crate::faults::Fault;
+use crate::load::expected;
+use crate::servers::Servers;
+
+/// What came of all trials of a fault.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    fault: Fault,
+    trials: usize,
+    runs: usize,
+    /// Runs that did not end, or ended otherwise than they should.
+    lost: usize,
+    /// Tasks whose success, or runs whose end, is recorded more than once.
+    twice: usize,
+    /// Attempts that were lost and made again.
+    again: usize,
+    /// Anything else that must not be, in words.
+    wrong: Vec<String>,
+    /// From the end of the fault until a fresh run was through; the worst trial's.
+    recovery: Duration,
+}
+
+impl Verdict {
+    pub(crate) fn is_sound(&self) -> bool {
+        self.lost == 0 && self.twice == 0 && self.wrong.is_empty()
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:<52} {:>6} {:>6} {:>6} {:>6} {:>10} {:>10} ms",
+            self.fault.name(),
+            self.trials,
+            self.runs,
+            self.lost,
+            self.twice,
+            self.again,
+            self.recovery.as_millis()
+        )?;
+        for wrong in self.wrong.iter().take(20) {
+            write!(f, "\n    {wrong}")?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) async fn of(fault: Fault, servers: &Servers, plan: Plan) -> Verdict {
+    let mut verdict = Verdict {
+        fault,
+        trials: plan.trials,
+        runs: 0,
+        lost: 0,
+        twice: 0,
+        again: 0,
+        wrong: Vec::new(),
+        recovery: Duration::ZERO,
+    };
+    for _ in 0..plan.trials {
+        let mut cluster = Cluster::start(servers).await;
+        cluster.submit(plan.runs).await;
+        cluster.warm_up(plan.runs as u64 / 8).await;
+        fault.strike(&mut cluster, plan).await;
+        verdict.recovery = verdict.recovery.max(cluster.probe().await);
+        if cluster.settles().await {
+            verdict.inspect(&cluster).await;
+        } else {
+            for run in &cluster.runs {
+                let has_ended = cluster.state(run.id).await.is_terminal();
+                verdict.lost += usize::from(!has_ended);
+            }
+        }
+        verdict.runs += cluster.runs.len();
+        cluster.end_workers();
+        let report = cluster.engine.check().await.unwrap();
+        verdict.wrong.extend(report.broken);
+        verdict.wrong.extend(report.missing);
+        let orphans = cluster.orphans().await;
+        if orphans > 0 {
+            verdict
+                .wrong
+                .push(format!("{orphans} files that no run names"));
+        }
+        if !verdict.is_sound() {
+            eprintln!("{}", cluster.log());
+        }
+        cluster.stop().await;
+    }
+    verdict
+}
+
+impl Verdict {
+    /// Every run by itself: its end, its result, its record.
+    async fn inspect(&mut self, cluster: &Cluster<'_>) {
+        for run in &cluster.runs {
+            let what = format!("{} {} ({})", run.workflow, run.n, run.id);
+            let view = cluster.engine.run(run.id).await.unwrap();
+            let is_right = match view.state {
+                RunState::Succeeded => view.output == Some(expected(run.workflow, run.n)),
+                RunState::Cancelled => self.fault.cancels(),
+                _ => false,
+            };
+            if !is_right {
+                self.lost += 1;
+                let (state, output, failure) = (view.state, view.output, view.failure);
+                self.wrong
+                    .push(format!("{what} is {state}: {output:?} {failure:?}"));
+            }
+            let events = cluster.engine.events(run.id, 0).await.unwrap();
+            let ends = events.iter().filter(|e| e.kind.ends_run()).count();
+            if ends != 1 {
+                self.twice += 1;
+                self.wrong.push(format!("{what} ended {ends} times"));
+            }
+            let mut numbers = events.iter().map(|e| e.seq);
+            if !(1..=i64::try_from(events.len()).unwrap()).all(|n| numbers.next() == Some(n)) {
+                self.wrong
+                    .push(format!("{what}: its events are not numbered through"));
+            }
+            let mut done = HashSet::new();
+            for event in &events {
+                if let EventKind::TaskSucceeded { step, item, .. } = &event.kind
+                    && !done.insert((step.clone(), *item))
+                {
+                    self.twice += 1;
+                    self.wrong.push(format!("{what}: {step} succeeded twice"));
+                }
+            }
+            let attempts = cluster.engine.attempts(run.id).await.unwrap();
+            let lost = attempts
+                .iter()
+                .filter(|a| a.outcome == AttemptOutcome::Lost);
+            self.again += lost.count();
+        }
+    }
+}
