@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 pub(crate) mod graph;
 pub(crate) mod inspect;
 pub(crate) mod logs;
+pub(crate) mod queues;
 pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod runs;
@@ -16,6 +17,7 @@ pub(crate) mod steer;
 pub(crate) mod tasks;
 pub(crate) mod validate;
 pub(crate) mod worker;
+pub(crate) mod workers;
 pub(crate) mod workflows;
 
 /// A run, as a person names it.

@@ -6,7 +6,9 @@
 mod layer;
 mod name;
 mod storage;
+mod worker;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use serde::Deserialize;
 use crate::exit::{Exit, Result};
 
 pub(crate) use name::nearest;
+pub(crate) use worker::{EARLIER_SLOTS, WorkerFlags, WorkerSettings};
 
 /// What flags say, for every command.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +32,7 @@ pub(crate) struct Flags {
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) definitions: Vec<PathBuf>,
     pub(crate) queues: Option<String>,
+    pub(crate) worker: WorkerFlags,
 }
 
 /// What an installation is set to.
@@ -44,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) artifacts: ArtifactPlace,
     /// Slots by queue, where they are not to be the default.
     pub(crate) queues: Option<Vec<(QueueName, u32)>>,
+    /// What `aquatint worker` is like, queues aside.
+    pub(crate) worker: WorkerSettings,
     pub(crate) definitions: Vec<PathBuf>,
     pub(crate) durability: Durability,
     pub(crate) lease: Duration,
@@ -84,6 +90,16 @@ struct Keys {
     s3: storage::S3Keys,
     #[serde(default)]
     queues: Option<String>,
+    #[serde(default)]
+    labels: Vec<String>,
+    #[serde(default)]
+    memory: Option<String>,
+    #[serde(default)]
+    max_tasks: Option<u64>,
+    #[serde(default)]
+    max_rss: Option<String>,
+    #[serde(default)]
+    profiles: BTreeMap<String, worker::Profile>,
     definitions: Vec<PathBuf>,
     durability: Durability,
     lease: String,
@@ -97,6 +113,10 @@ impl Settings {
         let mut figment = Figment::from(layer::defaults()?);
         for file in layer::files(flags.config.as_deref())? {
             figment = figment.merge(file);
+        }
+        if let Some(profile) = &flags.worker.profile {
+            let profile = layer::profile(&figment, profile)?;
+            figment = figment.merge(profile);
         }
         let figment = figment
             .merge(layer::environment()?)
@@ -120,6 +140,7 @@ impl Settings {
             let message = message.strip_prefix("queues: ").unwrap_or(&message);
             Exit::Usage(format!("{}: {message}", at("queues")))
         })?;
+        let worker = WorkerSettings::read(&keys, &at)?;
         let lease = humantime::parse_duration(&keys.lease)
             .ok()
             .filter(|lease| *lease >= Duration::from_secs(1));
@@ -176,6 +197,7 @@ impl Settings {
             redis: keys.redis_url,
             namespace: keys.namespace,
             queues,
+            worker,
             definitions: keys.definitions,
             durability: keys.durability,
             lease,

@@ -118,6 +118,10 @@ enum Command {
     Schema,
     /// Do the work of runs that others submit
     Worker(commands::worker::WorkerArgs),
+    /// List worker processes and what they do, or steer them
+    Workers(commands::workers::Workers),
+    /// List queues and what waits in them, or steer them
+    Queues(commands::queues::Queues),
     /// Recount everything the database promises
     Check(commands::check::Check),
     /// Delete expired runs, and files that nobody needs
@@ -167,6 +171,10 @@ fn dispatch(cli: Cli) -> Result {
         data_dir,
         definitions,
         queues,
+        worker: match &cli.command {
+            Command::Worker(args) => args.flags(),
+            _ => config::WorkerFlags::default(),
+        },
     };
     let context = Context {
         settings: Settings::load(&flags)?,
@@ -189,6 +197,8 @@ fn dispatch(cli: Cli) -> Result {
         Command::Validate(args) => commands::validate::run(&context, &args),
         Command::Graph(args) => block_on(commands::graph::run(&context, args)),
         Command::Worker(args) => block_on(commands::worker::run(&context, args)),
+        Command::Workers(args) => block_on(commands::workers::run(&context, args)),
+        Command::Queues(args) => block_on(commands::queues::run(&context, args)),
         Command::Check(args) => block_on(commands::check::run(&context, args)),
         Command::Clean(args) => block_on(commands::clean::run(&context, args)),
         Command::Doctor(args) => block_on(commands::doctor::run(&context, args)),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aquatint_engine::artifact::{Artifact, Location};
 use aquatint_engine::run::Failure;
-use aquatint_engine::store::RunView;
+use aquatint_engine::store::{RunView, Unserved};
 use aquatint_engine::{Engine, RunState};
 use serde_json::{Value, json};
 
@@ -250,4 +250,19 @@ fn with_paths(value: &Value, placed: &[(Artifact, Location)]) -> Value {
             .collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     }
+}
+
+/// What no live worker does, and what to do about it.
+pub(crate) fn unserved(need: &Unserved) -> String {
+    let queue = &need.queue;
+    let labels: Vec<&str> = need.labels.iter().map(String::as_str).collect();
+    if labels.is_empty() {
+        return format!(
+            "no live worker serves queue {queue}; start one: `aquatint worker --queues {queue}:1`"
+        );
+    }
+    let labels = labels.join(",");
+    format!(
+        "no live worker of queue {queue} has {labels}; start one: `aquatint worker --queues {queue}:1 --labels {labels}`"
+    )
 }

@@ -61,6 +61,11 @@ impl Signals {
         }
     }
 
+    /// Whether a signal came that nobody waited for.
+    pub(crate) fn is_told(&mut self) -> bool {
+        self.first.try_recv().is_ok()
+    }
+
     /// What to say when a second signal ends the process at once.
     pub(crate) fn set_farewell(&self, text: String) {
         *self.farewell.lock().unwrap_or_else(PoisonError::into_inner) = text;

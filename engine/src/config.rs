@@ -1,11 +1,12 @@
 //! What an engine needs to be told. Where the values come from is the program's business.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::artifact::ArtifactPlace;
 use crate::id::QueueName;
-use crate::store::{Database, Durability};
+use crate::store::{Abilities, Database, Durability};
 use crate::time::Clock;
 pub use crate::transport::{DoorbellHealth, Part, RedisConfig, Trouble};
 
@@ -58,6 +59,20 @@ pub struct WorkerConfig {
     pub queues: Vec<(QueueName, u32)>,
     /// How long running tasks may go on after a request to stop.
     pub shutdown_grace: Duration,
+    /// What people call it.
+    pub name: Option<String>,
+    /// What it can do: it gets only tasks that require nothing else.
+    pub labels: BTreeSet<String>,
+    /// What the tasks that run here may need together, of those that say what they need;
+    /// `None` does not count.
+    pub memory_bytes: Option<u64>,
+    /// After so many tasks [`Worker::farewell`](crate::Worker::farewell) resolves, and no more are
+    /// claimed. A few more, where several queues give at once.
+    pub max_tasks: Option<u64>,
+    /// The same once the process occupies so much; looked at with every heartbeat, on Linux.
+    pub max_rss_bytes: Option<u64>,
+    /// Slots that operators asked for while an earlier process served here.
+    pub wanted_slots: BTreeMap<QueueName, u32>,
 }
 
 impl WorkerConfig {
@@ -67,6 +82,21 @@ impl WorkerConfig {
         Self {
             queues: queues.into_iter().collect(),
             shutdown_grace: Duration::from_secs(30),
+            name: None,
+            labels: BTreeSet::new(),
+            memory_bytes: None,
+            max_tasks: None,
+            max_rss_bytes: None,
+            wanted_slots: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn abilities(&self) -> Abilities {
+        Abilities {
+            labels: (!self.labels.is_empty())
+                .then(|| serde_json::to_string(&self.labels).expect("texts are always JSON")),
+            memory_bytes: self.memory_bytes,
+            max_tasks: self.max_tasks,
         }
     }
 }
@@ -84,6 +114,18 @@ pub struct QueuesError {
 /// # Errors
 /// [`QueuesError`] names the part that cannot be read.
 pub fn parse_queues(text: &str) -> Result<Vec<(QueueName, u32)>, QueuesError> {
+    parse(text, 1)
+}
+
+/// Reads `gpu:3,cpu:0`: slots for a worker that serves already, so that none is some.
+///
+/// # Errors
+/// [`QueuesError`] names the part that cannot be read.
+pub fn parse_slots(text: &str) -> Result<Vec<(QueueName, u32)>, QueuesError> {
+    parse(text, 0)
+}
+
+fn parse(text: &str, least: u32) -> Result<Vec<(QueueName, u32)>, QueuesError> {
     let error = |got: &str, why: &str| QueuesError {
         got: got.to_owned(),
         why: why.to_owned(),
@@ -100,8 +142,11 @@ pub fn parse_queues(text: &str) -> Result<Vec<(QueueName, u32)>, QueuesError> {
             .trim()
             .parse::<u32>()
             .ok()
-            .filter(|n| (1..=10_000).contains(n));
-        let slots = slots.ok_or_else(|| error(part, ": slots must be a number from 1 to 10000"))?;
+            .filter(|n| (least..=10_000).contains(n));
+        let slots = slots.ok_or_else(|| {
+            let why = format!(": slots must be a number from {least} to 10000");
+            error(part, &why)
+        })?;
         if queues.iter().any(|(known, _)| *known == name) {
             return Err(error(part, ": the queue is named twice"));
         }

@@ -1,5 +1,7 @@
 //! The only public door: submit, steer and read runs.
 
+mod operators;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -474,8 +476,14 @@ impl Herald for Doorbell {
         if !tidings.queues.is_empty() {
             self.ring(tidings.queues);
         }
+        if tidings.steered {
+            self.publish(Notice::Control);
+        }
         for run in tidings.stopped {
             self.publish(Notice::Stopped(run));
+        }
+        if tidings.steered {
+            self.publish(Notice::Control);
         }
         if !tidings.touched.is_empty() {
             self.publish(Notice::Touched(tidings.touched));

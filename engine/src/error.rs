@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::artifact::ArtifactError;
+use crate::id::QueueName;
 use crate::library::LibraryError;
 use crate::store::StoreError;
 use crate::transition::TransitionError;
@@ -60,6 +61,50 @@ pub enum EngineError {
     Ambiguous {
         /// What was given.
         what: String,
+    },
+    /// No live worker of that name.
+    #[error(
+        "no live worker `{what}`; `aquatint workers` lists them: give a name, or the beginning of an id"
+    )]
+    NoSuchWorker {
+        /// What was given.
+        what: String,
+    },
+    /// Several workers of that name.
+    #[error(
+        "`{what}` fits more than one worker; give more of the id, or say `all` where that is meant"
+    )]
+    AmbiguousWorker {
+        /// What was given.
+        what: String,
+    },
+    /// The workers in question do not serve that queue.
+    #[error(
+        "{who} does not serve `{queue}`; it serves {serves}; start a worker that does: `aquatint worker --queues {queue}:1`"
+    )]
+    NotServed {
+        /// The worker, or that it is all of them.
+        who: String,
+        /// The queue.
+        queue: QueueName,
+        /// What is served instead.
+        serves: String,
+    },
+    /// The engine's own lane cannot be steered.
+    #[error(
+        "`{queue}` is the engine's own queue: without it no run could go on, so that it is never paused, capped or purged"
+    )]
+    OwnQueue {
+        /// Its name.
+        queue: QueueName,
+    },
+    /// A cap that would be a pause.
+    #[error(
+        "a cap of 0 would give nothing; pause the queue instead: `aquatint queues pause {queue}`"
+    )]
+    NoCap {
+        /// The queue.
+        queue: QueueName,
     },
     /// There are no runs at all.
     #[error("there are no runs yet")]

@@ -186,6 +186,16 @@ name!(
     "a letter, then letters, digits, `-` or `_`, 64 characters at most"
 );
 
+/// Whether a text can be a worker's label: `a100`, `fp16`, `cuda:12.4`.
+#[must_use]
+pub fn is_label(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.:/=".contains(&b))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,6 +34,8 @@ pub use error::EngineError;
 pub use library::Library;
 pub use registry::Registry;
 pub use run::{RunState, TaskState};
-pub use store::{Database, Durability, PostgresUrl, RunAction, RunFilter};
+pub use store::{
+    Database, Durability, Farewell, PostgresUrl, QueueAction, RunAction, RunFilter, WorkerAction,
+};
 pub use task::{Task, TaskContext, TaskError};
 pub use worker::Worker;

@@ -221,6 +221,10 @@ pub struct TaskRow {
     pub failed: i64,
     pub waiting: i64,
     pub child: Option<RunId>,
+    /// JSON list of labels its worker must have; written, never read.
+    pub requires: Option<Arc<str>>,
+    /// Memory its worker must have free; written, never read.
+    pub memory_bytes: Option<u64>,
     /// The item, where this is one.
     pub input: Option<Arc<str>>,
     pub output: Option<Arc<str>>,

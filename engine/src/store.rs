@@ -10,6 +10,8 @@
 //! | `writer` | the queue of requests, and how many share one commit |
 //! | `commit` | one transaction: load, decide, save |
 //! | `submit`, `claim`, `act`, `effects`, `upkeep` | the rest of what a transaction can do |
+//! | `demand`, `holdings` | what this process can take, and what it has |
+//! | `workers`, `queues` | what operators see and say |
 //! | `script`, `thread` | several statements in one trip; the thread that makes it |
 //! | `read`, `views` | questions, and their answers |
 //! | `rows`, `sql`, `statement` | how rows travel, every statement, and how each database says it |
@@ -20,14 +22,17 @@ mod commit;
 #[cfg(test)]
 mod conformance;
 mod connection;
+mod demand;
 mod effects;
 mod error;
+mod holdings;
 mod notifier;
 mod op;
 mod open;
 #[cfg(test)]
 mod plan_tests;
 mod plans;
+mod queues;
 mod read;
 mod readers;
 mod rows;
@@ -38,20 +43,27 @@ mod submit;
 mod thread;
 mod upkeep;
 mod views;
+mod workers;
 mod writer;
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+pub use demand::Farewell;
 pub use error::StoreError;
 pub use op::{RunAction, SweepCounts};
 pub use open::{Database, Durability, PostgresUrl};
+pub use queues::{QueueAction, QueueView, Unserved};
 pub use views::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
+pub use workers::{WorkerAction, WorkerAttempt, WorkerQueue, WorkerState, WorkerView};
 
-pub(crate) use claim::{Claim, Demand, Granted, Halt, Holdings, Lane};
+pub(crate) use claim::{Claim, Granted};
+pub(crate) use demand::{Abilities, Demand, Lane};
+pub(crate) use holdings::{Halt, Holdings};
 pub(crate) use notifier::{Herald, Hint, Tidings};
 pub(crate) use op::{Answer, AttemptReport, Op, Overdue, WorkerRow};
+pub(crate) use workers::{Wanted, WorkerStatus};
 
 use connection::Connection;
 use plans::Plans;
@@ -111,6 +123,7 @@ impl Store {
             clock,
             notifier: Arc::clone(&notifier),
             demand: None,
+            capped: Arc::default(),
             wake_at: None,
             looked_at: tokio::time::Instant::now(),
             has_misclaimed: false,

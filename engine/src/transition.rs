@@ -390,13 +390,17 @@ impl Workset {
     }
 }
 
-/// The queue a step's own row goes to: the engine's own small work has a lane of its own.
-fn queue_of(step: &PlanStep, item: i32) -> QueueName {
-    let is_control = match &step.action {
+/// Whether a row is the engine's own small work.
+fn is_control(step: &PlanStep, item: i32) -> bool {
+    match &step.action {
         Action::Workflow(_) | Action::Outputs => true,
         Action::Task(_) => item == TaskKey::WHOLE && step.map.is_some(),
-    };
-    if is_control {
+    }
+}
+
+/// The queue a step's own row goes to: the engine's own small work has a lane of its own.
+fn queue_of(step: &PlanStep, item: i32) -> QueueName {
+    if is_control(step, item) {
         QueueName::new(CONTROL_QUEUE).expect("the control queue's name is a name")
     } else {
         step.queue.clone()
@@ -421,6 +425,8 @@ fn timeout_ms(step: &PlanStep) -> Option<i64> {
 /// A `TaskRun` at its beginning.
 fn blank(run: &RunRow, plan: &Plan, step: StepIndex, item: i32, now: Timestamp) -> TaskRow {
     let planned = &plan.steps[step as usize];
+    // The engine's own small work needs nothing: that is for the task itself.
+    let is_work = !is_control(planned, item);
     TaskRow {
         key: TaskKey {
             run: run.id,
@@ -446,6 +452,8 @@ fn blank(run: &RunRow, plan: &Plan, step: StepIndex, item: i32, now: Timestamp) 
         failed: 0,
         waiting: 0,
         child: None,
+        requires: planned.requires.clone().filter(|_| is_work),
+        memory_bytes: planned.memory_bytes.filter(|_| is_work),
         input: None,
         output: None,
         error: None,

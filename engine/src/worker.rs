@@ -14,10 +14,12 @@
 mod attempt;
 mod handlers;
 mod scope;
+mod status;
 
 pub(crate) use attempt::concurrency_key;
 pub(crate) use handlers::Handlers;
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +35,7 @@ use crate::artifact::ArtifactStore;
 use crate::config::{EngineConfig, WorkerConfig};
 use crate::id::{QueueName, WorkerId};
 use crate::library::Library;
-use crate::store::{Answer, Demand, Granted, Lane, Op, Overdue, Store, StoreError, WorkerRow};
+use crate::store::{Answer, Demand, Farewell, Granted, Lane, Op, Overdue, Store, StoreError};
 use crate::transport::local;
 use crate::transport::{self, Doorbell, Gate, Notice};
 use crate::workflow::plan::CONTROL_QUEUE;
@@ -66,6 +68,8 @@ pub(crate) struct Shared {
 pub struct Worker {
     shared: Arc<Shared>,
     demand: Arc<Demand>,
+    /// Queues and slots as configured.
+    told: Vec<(QueueName, u32)>,
     shutdown_grace: Duration,
     stopping: CancellationToken,
     loops: Vec<JoinHandle<()>>,
@@ -117,7 +121,7 @@ fn is_dead(config: &EngineConfig, worker: WorkerId) -> bool {
     dead
 }
 
-fn host() -> String {
+pub(crate) fn host() -> String {
     rustix::system::uname()
         .nodename()
         .to_string_lossy()
@@ -139,17 +143,22 @@ impl Worker {
         let lease_file = LeaseFile::hold(&shared.config, id)
             .map_err(|error| tracing::warn!(%error, "no lease file: a crash of this worker will show only when its lease ends"))
             .ok();
-        register(&shared, id, &queues).await?;
+        let identity = status::Identity::new(&config, &queues);
+        identity.register(&shared, id).await?;
 
         let mut lanes = Vec::with_capacity(queues.len());
         let mut inboxes = Vec::with_capacity(queues.len());
         for (queue, slots) in &queues {
             let (tickets, inbox) = mpsc::unbounded_channel();
             let slots = Arc::new(Semaphore::new(*slots as usize));
-            lanes.push(Lane::new(queue.clone(), slots, tickets));
+            let lane = Lane::new(queue.clone(), slots, tickets);
+            if let Some(wanted) = config.wanted_slots.get(queue) {
+                lane.resize(*wanted);
+            }
+            lanes.push(lane);
             inboxes.push((queue.clone(), inbox));
         }
-        let demand = Arc::new(Demand::new(id, lanes));
+        let demand = Arc::new(Demand::able(id, lanes, config.abilities()));
         let mut loops = Vec::new();
         for (queue, inbox) in inboxes {
             let shared = Arc::clone(&shared);
@@ -185,7 +194,7 @@ impl Worker {
         loops.push(tokio::spawn(heartbeats(
             Arc::clone(&shared),
             Arc::clone(&demand),
-            queues,
+            identity,
             stopping.clone(),
         )));
         loops.push(tokio::spawn(announcements(
@@ -200,6 +209,7 @@ impl Worker {
         Ok(Self {
             shared,
             demand,
+            told: config.queues,
             shutdown_grace: config.shutdown_grace,
             stopping,
             loops,
@@ -240,6 +250,25 @@ impl Worker {
 }
 
 impl Worker {
+    /// Resolves when the worker has a reason to end: it was drained, is to begin anew, or
+    /// has done what it was to do. Then [`Worker::stop`] it.
+    pub async fn farewell(&self) -> Farewell {
+        self.demand.farewell().await
+    }
+
+    /// Slots that operators asked for, by queue: a process that begins anew is to keep them.
+    #[must_use]
+    pub fn wanted_slots(&self) -> BTreeMap<QueueName, u32> {
+        let lanes = self.demand.lanes.iter();
+        let changed = lanes.filter(|lane| {
+            let told = self.told.iter().find(|(queue, _)| *queue == lane.queue);
+            told.is_some_and(|(_, slots)| *slots != lane.size())
+        });
+        changed
+            .map(|lane| (lane.queue.clone(), lane.size()))
+            .collect()
+    }
+
     /// Resolves when no claim is on its way any more: the writer answers in order,
     /// so that what it claims before it learns of the stop is entered by then.
     async fn last_claims(&self) {
@@ -252,6 +281,7 @@ impl Worker {
                 .now()
                 .after(self.shared.config.lease),
             holds: Vec::new(),
+            status: status::of(&self.demand),
         };
         let answered = self.shared.store.write(barrier);
         // A store that hangs claims nothing either.
@@ -259,26 +289,11 @@ impl Worker {
     }
 }
 
-async fn register(
-    shared: &Shared,
-    id: WorkerId,
-    queues: &[(QueueName, u32)],
-) -> Result<(), StoreError> {
-    let row = WorkerRow {
-        id,
-        host: host(),
-        pid: std::process::id(),
-        queues: queues.to_vec(),
-        lease_until: shared.config.clock.now().after(shared.config.lease),
-    };
-    shared.store.write(Op::Register(row)).await.map(|_| ())
-}
-
 /// Renews the lease, learns what was taken away, and stops all work when it cannot renew.
 async fn heartbeats(
     shared: Arc<Shared>,
     demand: Arc<Demand>,
-    queues: Vec<(QueueName, u32)>,
+    mut identity: status::Identity,
     stopping: CancellationToken,
 ) {
     let lease = shared.config.lease;
@@ -293,10 +308,12 @@ async fn heartbeats(
         }
         let asked = Instant::now();
         let holds = demand.held.list();
+        let was_draining = demand.is_draining();
         let beat = Op::Heartbeat {
             worker: demand.worker(),
             lease_until: shared.config.clock.now().after(lease),
             holds: holds.clone(),
+            status: status::of(&demand),
         };
         // The store may hang as well as refuse: either way the lease runs out. Once
         // it has, there is nothing left to hurry for, and an answer is worth waiting for.
@@ -310,8 +327,14 @@ async fn heartbeats(
             Ok(Ok(Answer::Beat {
                 is_live: true,
                 lost,
+                wanted,
             })) if !has_given_up => {
                 last_renewed = asked;
+                identity.obey(wanted, &demand);
+                // What was claimed before it was told to drain is known by now.
+                if was_draining && demand.is_draining() && demand.held.is_empty() {
+                    demand.bid_farewell(Farewell::Drained);
+                }
                 let lost: Vec<_> = holds
                     .into_iter()
                     .filter(|(key, _)| lost.contains(key))
@@ -326,7 +349,7 @@ async fn heartbeats(
                 let id = WorkerId::new(shared.config.clock.now());
                 // A late renewal may have revived the old name; nobody would miss its tasks then.
                 let signed_off = shared.store.write(Op::Retire(demand.worker())).await;
-                if signed_off.is_ok() && register(&shared, id, &queues).await.is_ok() {
+                if signed_off.is_ok() && identity.register(&shared, id).await.is_ok() {
                     demand.rename(id);
                     last_renewed = Instant::now();
                     has_given_up = false;

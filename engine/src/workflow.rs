@@ -131,6 +131,12 @@ pub struct Step {
     /// Higher goes first.
     #[serde(default)]
     pub priority: i32,
+    /// Labels that its worker must have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<String>,
+    /// Memory that its worker must have free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
     /// When an attempt is stopped.
     pub timeout_ms: u64,
     /// When an attempt is asked to finish.
@@ -186,6 +192,18 @@ pub enum FailMode {
     Fast,
     /// All items run; the list of results tells which failed.
     Tolerate,
+}
+
+/// More bytes than any machine has: 1 PB.
+const MAX_SIZE_BYTES: u64 = 1_000_000_000_000_000;
+
+/// Reads a size with its unit, `16GB` or `512MiB`, as bytes. A bare number is none: it would
+/// read as bytes, which nobody means.
+#[must_use]
+pub fn parse_size(text: &str) -> Option<u64> {
+    let has_unit = text.trim_end().ends_with(|c: char| c.is_ascii_alphabetic());
+    let bytes = text.trim().parse::<bytesize::ByteSize>().ok()?.as_u64();
+    (has_unit && (1..=MAX_SIZE_BYTES).contains(&bytes)).then_some(bytes)
 }
 
 /// A pinned definition that cannot be read back.

@@ -64,6 +64,8 @@ create table task_runs (
     pending      bigint not null default 0,      -- predecessors not yet satisfied
     queue        text collate "C" not null,
     priority     bigint not null default 0,      -- higher goes first
+    requires     text,                           -- JSON list: labels its worker must have
+    memory_bytes bigint,                         -- memory its worker must have free
     timeout_ms   bigint,
     due_at       bigint not null,
     attempt      bigint not null default 0,      -- attempts begun, never reset
@@ -90,6 +92,8 @@ create table task_runs (
 -- What a claim looks at: never more than what is due.
 create index task_runs_ready on task_runs (queue, priority desc, due_at)
     where state in ('ready', 'retrying') and held = 0;
+-- What counts for a queue's cap: never more than what runs.
+create index task_runs_running on task_runs (queue) where state = 'running';
 create index task_runs_not_due on task_runs (due_at) where state = 'retrying' and (held & 16) <> 0;
 create index task_runs_held on task_runs (run_id, step, item) where held <> 0;
 
@@ -156,12 +160,31 @@ create table step_cache (
 create index step_cache_by_run on step_cache (run_id);
 
 create table workers (
-    id           text collate "C" primary key,
-    host         text not null,
-    pid          bigint not null,
-    queues       text not null,                  -- JSON object: queue to slots
-    state        text collate "C" not null check (state in ('live', 'stopped', 'lost')),
-    started_at   bigint not null,
-    lease_until  bigint not null
+    id            text collate "C" primary key,
+    host          text not null,
+    pid           bigint not null,
+    name          text,                          -- what people call it
+    version       text not null,                 -- of the program
+    queues        text not null,                 -- JSON object: queue to slots, as they are now
+    busy          text not null,                 -- JSON object: queue to attempts under way
+    labels        text not null,                 -- JSON list: what it can do
+    memory_bytes  bigint,                        -- what its tasks may need together
+    rss_bytes     bigint,                        -- what the process occupies
+    finished      bigint not null default 0,     -- attempts it has brought to an end
+    draining      bigint not null default 0,     -- claims no more
+    wanted        text,                          -- JSON: what operators want of it
+    state         text collate "C" not null check (state in ('live', 'stopped', 'lost')),
+    started_at    bigint not null,
+    seen_at       bigint not null,               -- its last heartbeat
+    lease_until   bigint not null
 ) with (fillfactor = 50);
 create index workers_live on workers (lease_until) where state = 'live';
+create index workers_gone on workers (seen_at) where state <> 'live';
+
+-- What operators said of a queue; one they said nothing of has no row.
+create table queues (
+    name          text collate "C" primary key,
+    paused        bigint not null default 0,     -- gives no work
+    cap           bigint,                        -- at most so many of its tasks run, over all workers
+    updated_at    bigint not null
+);

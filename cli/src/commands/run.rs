@@ -97,6 +97,7 @@ pub(crate) async fn run(context: &Context, args: Run) -> Result {
     let engine = context.open(library).await?;
     if args.detach {
         let submitted = engine.submit(submission).await?;
+        let unserved = engine.unserved_by_plan(&definition.plan).await?;
         engine.close().await;
         output::data(&format!("{}\n", submitted.run))?;
         let served: Vec<String> = queues
@@ -107,6 +108,9 @@ pub(crate) async fn run(context: &Context, args: Run) -> Result {
             "submitted; a worker must do the work: `aquatint worker --queues {}`",
             served.join(",")
         ));
+        for need in &unserved {
+            output::warning(&report::unserved(need));
+        }
         return Ok(());
     }
     let style = report::Style {

@@ -37,6 +37,11 @@ pub(crate) async fn run(context: &Context, args: Show) -> Result {
     let tasks = engine.tasks(id, args.items).await?;
     let attempts = engine.attempts(id).await?;
     let files = engine.artifacts(id).await?;
+    let unserved = if run.state.is_terminal() || args.json {
+        Vec::new()
+    } else {
+        engine.unserved(id).await?
+    };
     let shown = if args.json {
         output::json(&json!({
             "run": run,
@@ -48,6 +53,9 @@ pub(crate) async fn run(context: &Context, args: Show) -> Result {
         output::data(&text(&engine, &run, &tasks, &attempts, &files))
     };
     engine.close().await;
+    for need in &unserved {
+        output::warning(&report::unserved(need));
+    }
     shown
 }
 

@@ -1,38 +1,98 @@
 //! `aquatint worker`: do the work that others submit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aquatint_engine::id::QueueName;
-use aquatint_engine::{Engine, RunFilter, RunState, WorkerConfig};
+use aquatint_engine::{Engine, Farewell, RunFilter, RunState, WorkerConfig};
 use clap::Args;
 
+use crate::config::{EARLIER_SLOTS, WorkerFlags};
 use crate::context::{self, Context};
-use crate::exit::Result;
+use crate::exit::{Exit, Result};
 use crate::output;
 use crate::signals::{Signal, Signals};
 
 /// What `aquatint worker` takes; which queues is said by --queues, for every command.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "help texts are no Markdown")]
 pub(crate) struct WorkerArgs {
     /// How long running steps may go on after a request to stop
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     grace: Duration,
+    /// What to call it, for `aquatint workers`
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    name: Option<String>,
+    /// Take the settings of [profiles.NAME] in aquatint.toml
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// What it can do, as in a100,fp16: for steps that require it [env: AQUATINT_LABELS]
+    #[arg(long, value_name = "LABELS")]
+    labels: Option<String>,
+    /// What its steps may need together, of those that say so, as in 24GB [env: AQUATINT_MEMORY]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Begin anew after so many steps [env: AQUATINT_MAX_TASKS]
+    #[arg(long, value_name = "N")]
+    max_tasks: Option<u64>,
+    /// Begin anew when the process occupies so much, as in 2GB [env: AQUATINT_MAX_RSS]
+    #[arg(long, value_name = "SIZE")]
+    max_rss: Option<String>,
 }
 
-/// Serves until it is told to stop.
+impl WorkerArgs {
+    /// What of it are settings.
+    pub(crate) fn flags(&self) -> WorkerFlags {
+        WorkerFlags {
+            profile: self.profile.clone(),
+            labels: self.labels.clone(),
+            memory: self.memory.clone(),
+            max_tasks: self.max_tasks,
+            max_rss: self.max_rss.clone(),
+        }
+    }
+}
+
+/// Whatever a person can type and a table can hold, but `all`.
+fn name(text: &str) -> std::result::Result<String, String> {
+    let is_plain = !text.is_empty() && text.len() <= 64 && !text.contains(char::is_whitespace);
+    if is_plain && !text.contains(output::steers) && text != "all" {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "expected 1 to 64 bytes without blanks, and not `all`, which means every worker"
+                .to_owned(),
+        )
+    }
+}
+
+/// Serves until it is told to stop, or to begin anew.
 pub(crate) async fn run(context: &Context, args: WorkerArgs) -> Result {
+    // Now: once it is replaced by another version, the system names the old file as deleted.
+    let program = std::env::current_exe();
     let mut signals = Signals::watch()?;
     let engine = context.open(context.library()?).await?;
+    let settings = &context.settings.worker;
     let mut config = match &context.settings.queues {
         Some(queues) => WorkerConfig::new(queues.clone()),
         None => context.worker(usual_queues(&engine).await?),
     };
     config.shutdown_grace = args.grace;
+    config.name = args.name;
+    config.labels = settings.labels.clone();
+    config.memory_bytes = settings.memory_bytes;
+    config.max_tasks = settings.max_tasks;
+    config.max_rss_bytes = settings.max_rss_bytes;
+    config.wanted_slots = settings.earlier_slots.clone();
     let served: Vec<String> = config
         .queues
         .iter()
-        .map(|(queue, slots)| format!("{queue}:{slots}"))
+        .map(|(queue, slots)| {
+            let slots = config.wanted_slots.get(queue).unwrap_or(slots);
+            format!("{queue}:{slots}")
+        })
         .collect();
     let worker = engine.start_worker(config).await?;
     context.say(&format!(
@@ -40,20 +100,60 @@ pub(crate) async fn run(context: &Context, args: WorkerArgs) -> Result {
         served.join(","),
         context.settings.data_dir.display()
     ));
-    let signal = signals.first().await;
-    signals.set_farewell("left at once; another worker takes up what was running".to_owned());
-    let again = match signal {
-        Signal::Interrupt => "Ctrl-C again leaves at once",
-        Signal::Terminate => "a second signal ends it at once",
+    let why = tokio::select! {
+        signal = signals.first() => Err(signal),
+        why = worker.farewell() => Ok(why),
     };
-    context.say(&format!(
-        "finishing what runs, for {} at most; {again}",
-        humantime::format_duration(args.grace)
-    ));
+    signals.set_farewell("left at once; another worker takes up what was running".to_owned());
+    let grace = humantime::format_duration(args.grace);
+    let reason = match why {
+        Err(Signal::Interrupt) => {
+            format!("finishing what runs, for {grace} at most; Ctrl-C again leaves at once")
+        }
+        Err(Signal::Terminate) => {
+            format!("finishing what runs, for {grace} at most; a second signal ends it at once")
+        }
+        Ok(Farewell::Drained) => "drained, as an operator wanted".to_owned(),
+        Ok(Farewell::Restart) => {
+            format!("an operator wants a restart: finishing what runs, for {grace} at most")
+        }
+        Ok(Farewell::TasksDone) => {
+            format!("beginning anew after so many steps: finishing what runs, for {grace} at most")
+        }
+        Ok(Farewell::TooLarge) => {
+            format!("beginning anew, grown too large: finishing what runs, for {grace} at most")
+        }
+        Ok(why) => format!("ending: {why:?}"),
+    };
+    context.say(&reason);
+    let slots = worker.wanted_slots();
     worker.stop().await;
     engine.close().await;
-    context.say("stopped");
-    Ok(())
+    let is_last = matches!(why, Err(_) | Ok(Farewell::Drained));
+    if is_last || signals.is_told() {
+        context.say("stopped");
+        return Ok(());
+    }
+    Err(begin_anew(program, &slots))
+}
+
+/// Starts this program again, in the place of this process, with the same arguments.
+///
+/// The same process, since others know it by its id: a supervisor that started it, a container
+/// of which it is the first process, a shell that waits for it. None of them notices. What the
+/// program had allocated is gone all the same, and a new version of it takes over.
+/// Returns only when that fails.
+fn begin_anew(program: std::io::Result<PathBuf>, slots: &BTreeMap<QueueName, u32>) -> Exit {
+    let program = match program {
+        Ok(program) => program,
+        Err(error) => return Exit::Error(format!("cannot find this program: {error}")),
+    };
+    let slots: Vec<String> = slots.iter().map(|(q, n)| format!("{q}:{n}")).collect();
+    let error = std::process::Command::new(&program)
+        .args(std::env::args_os().skip(1))
+        .env(EARLIER_SLOTS, slots.join(","))
+        .exec();
+    Exit::file("start again", &program, &error)
 }
 
 /// The queues that any known definition or waiting run names.

@@ -88,6 +88,10 @@ const VARIABLES: &[(&str, &str, Shape)] = &[
     ("AQUATINT_S3_ALLOW_HTTP", "s3.allow_http", Shape::Bool),
     ("AQUATINT_S3_CACHE_BYTES", "s3.cache_bytes", Shape::Number),
     ("AQUATINT_QUEUES", "queues", Shape::Text),
+    ("AQUATINT_LABELS", "labels", Shape::Words),
+    ("AQUATINT_MEMORY", "memory", Shape::Text),
+    ("AQUATINT_MAX_TASKS", "max_tasks", Shape::Number),
+    ("AQUATINT_MAX_RSS", "max_rss", Shape::Text),
     ("AQUATINT_DEFINITIONS", "definitions", Shape::Paths),
     ("AQUATINT_DURABILITY", "durability", Shape::Text),
     ("AQUATINT_LEASE", "lease", Shape::Text),
@@ -119,7 +123,7 @@ const VARIABLES: &[(&str, &str, Shape)] = &[
 ];
 
 /// Variables with a meaning that are no settings.
-const OTHERS: [&str; 2] = ["AQUATINT_LOG", "AQUATINT_CONFIG"];
+const OTHERS: [&str; 3] = ["AQUATINT_LOG", "AQUATINT_CONFIG", super::EARLIER_SLOTS];
 
 /// The directory that an XDG variable or its default names.
 fn xdg(variable: &str, below_home: &str) -> Option<PathBuf> {
@@ -225,6 +229,34 @@ fn rebase(value: &mut Value, folder: Option<&Path>) {
     }
 }
 
+/// The settings of a profile, as a layer of their own.
+pub(super) fn profile(figment: &Figment, name: &str) -> Result<Layer> {
+    let all: Dict = figment.extract_inner("profiles").unwrap_or_default();
+    let Some(values) = all.get(name).and_then(Value::as_dict) else {
+        let near = name::nearest(name, all.keys().map(String::as_str));
+        let help = match (near, all.is_empty()) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, true) => format!(
+                "write one into aquatint.toml: `[profiles.{name}]`, and below it `queues = \"gpu:1\"`"
+            ),
+            (None, false) => {
+                let names: Vec<&str> = all.keys().map(String::as_str).collect();
+                format!("there are: {}", names.join(", "))
+            }
+        };
+        return Err(Exit::Usage(format!(
+            "--profile: there is no profile `{name}`; {help}"
+        )));
+    };
+    let metadata = figment.find_metadata(&format!("profiles.{name}"));
+    let file = metadata.map_or_else(String::new, |m| format!("{}: ", m.name));
+    Ok(Layer {
+        name: format!("{file}profiles.{name}"),
+        file: None,
+        values: values.clone(),
+    })
+}
+
 pub(super) fn environment() -> Result<Layer> {
     let mut values = Dict::new();
     for (variable, key, shape) in VARIABLES {
@@ -300,6 +332,19 @@ pub(super) fn flags(flags: &Flags) -> Result<Layer> {
     }
     if let Some(queues) = &flags.queues {
         values.insert("queues".to_owned(), queues.as_str().into());
+    }
+    let worker = &flags.worker;
+    if let Some(labels) = &worker.labels {
+        let labels = labels.split(',').map(str::trim).filter(|l| !l.is_empty());
+        values.insert("labels".to_owned(), Value::from(labels.collect::<Vec<_>>()));
+    }
+    for (key, text) in [("memory", &worker.memory), ("max_rss", &worker.max_rss)] {
+        if let Some(text) = text {
+            values.insert(key.to_owned(), text.as_str().into());
+        }
+    }
+    if let Some(most) = worker.max_tasks {
+        values.insert("max_tasks".to_owned(), most.into());
     }
     Ok(Layer {
         name: "flag".to_owned(),

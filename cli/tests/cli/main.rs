@@ -4,6 +4,7 @@
 mod bucket;
 mod definitions;
 mod help;
+mod operators;
 mod refusals;
 mod results;
 #[path = "../../../engine/tests/artifacts/service.rs"]

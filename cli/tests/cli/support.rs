@@ -210,6 +210,11 @@ impl Running {
         kill_process(Pid::from_child(self.child.as_ref().unwrap()), signal).unwrap();
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// Waits until it has said this on stderr.
     pub(crate) fn until_stderr(&mut self, words: &str) {
         until(&format!("it says `{words}`"), || {

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::claim::Stop;
 use super::connection::Connection;
+use super::holdings::Stop;
 use super::op::{Answer, AttemptReport, Op};
 use super::plans::Plans;
 use super::script::{Parameter, Script};
@@ -33,6 +33,10 @@ pub(super) struct After {
     /// Whether due tasks were looked for, and when the next one is.
     pub(super) promoted: bool,
     pub(super) next_due: Option<Timestamp>,
+    /// Operators said something that workers should hear of soon.
+    pub(super) is_steered: bool,
+    /// Some of what became claimable is not for every worker.
+    pub(super) is_picky: bool,
 }
 
 pub(super) struct Commit<'a> {
@@ -44,6 +48,8 @@ pub(super) struct Commit<'a> {
     pub(super) after: After,
     /// The connection was lost when these requests were sent before: they may stand already.
     pub(super) is_resent: bool,
+    /// Queues believed to have a cap.
+    pub(super) capped: Arc<HashSet<QueueName>>,
 }
 
 /// Rows that a settlement names: run, step, item.
@@ -66,6 +72,7 @@ impl<'a> Commit<'a> {
             script,
             after,
             is_resent: false,
+            capped: Arc::default(),
         }
     }
 
@@ -139,14 +146,21 @@ impl<'a> Commit<'a> {
                 Op::Announce(..) | Op::Report(AttemptReport { .. }) => Ok(Answer::Done),
                 Op::Act(run, action) => self.act(*run, *action).await?,
                 Op::Register(worker) => {
-                    self.register(worker);
+                    self.register(worker).await?;
                     Ok(Answer::Done)
                 }
                 Op::Heartbeat {
                     worker,
                     lease_until,
                     holds,
-                } => Ok(self.heartbeat(*worker, *lease_until, holds).await?),
+                    status,
+                } => Ok(self.heartbeat(*worker, *lease_until, holds, status).await?),
+                Op::Steer(worker, action) => Ok(self.steer(*worker, action).await?),
+                Op::Queue(queue, action) => {
+                    self.act_on_queue(queue, *action).await?;
+                    Ok(Answer::Done)
+                }
+                Op::Purge(queue) => Ok(self.purge(queue).await?),
                 Op::Retire(worker) => {
                     self.retire(*worker, "stopped");
                     Ok(Answer::Done)
@@ -379,6 +393,10 @@ impl<'a> Commit<'a> {
                     None => updated.push(rows::SavedTask::from(&loaded.row)),
                 },
             }
+        }
+        let may_make_room = !updated.is_empty() || !finished.is_empty();
+        if may_make_room && !self.capped.is_empty() {
+            self.ring_capped();
         }
         let attempts: Vec<rows::SavedAttempt> = worksets
             .iter()

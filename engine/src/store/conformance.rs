@@ -29,7 +29,9 @@ mod commits;
 mod leases;
 mod limits;
 mod outages;
+mod queues;
 mod trouble;
+mod workers;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -43,8 +45,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::connection::{Connection, session};
 use super::{
-    Answer, Claim, Database, Demand, Durability, Granted, Lane, Op, PostgresUrl, Store, StoreError,
-    WorkerRow,
+    Abilities, Answer, Claim, Database, Demand, Durability, Granted, Lane, Op, PostgresUrl, Store,
+    StoreError, Wanted, WorkerRow, WorkerStatus,
 };
 use crate::config::EngineConfig;
 use crate::id::{QueueName, RunId, WorkerId};
@@ -244,6 +246,16 @@ impl House {
     }
 
     async fn over(store: Store, base: &Base, clock: Clock, queues: &[(&str, usize)]) -> Self {
+        Self::able(store, base, clock, queues, Abilities::default()).await
+    }
+
+    async fn able(
+        store: Store,
+        base: &Base,
+        clock: Clock,
+        queues: &[(&str, usize)],
+        abilities: Abilities,
+    ) -> Self {
         let (tickets, inbox) = mpsc::unbounded_channel();
         let lanes = queues
             .iter()
@@ -256,7 +268,7 @@ impl House {
             })
             .collect();
         let worker = WorkerId::new(clock.now());
-        let demand = Arc::new(Demand::new(worker, lanes));
+        let demand = Arc::new(Demand::able(worker, lanes, abilities));
         let house = Self {
             store,
             clock,
@@ -268,13 +280,22 @@ impl House {
         house
     }
 
+    fn queues(&self) -> Vec<(QueueName, u32)> {
+        let lanes = self.demand.lanes.iter();
+        lanes.map(|l| (l.queue.clone(), l.size())).collect()
+    }
+
     async fn register(&self, id: WorkerId) {
         let lease_until = self.clock.now().after(LEASE);
         let row = WorkerRow {
             id,
             host: "here".to_owned(),
             pid: 1,
-            queues: Vec::new(),
+            name: None,
+            queues: self.queues(),
+            labels: self.demand.abilities.labels.clone(),
+            memory_bytes: self.demand.abilities.memory_bytes,
+            wanted: Wanted::default(),
             lease_until,
         };
         self.store.write(Op::Register(row)).await.unwrap();
@@ -326,6 +347,7 @@ impl House {
             worker: self.demand.worker(),
             lease_until: self.clock.now().after(LEASE),
             holds: Vec::new(),
+            status: WorkerStatus::default(),
         };
         let _ = self.store.write(beat).await;
         self.store.ring();

@@ -1,7 +1,7 @@
 //! What decisions ask for beside the rows they changed.
 
-use super::claim::Stop;
 use super::commit::Commit;
+use super::holdings::Stop;
 use super::op::RunAction;
 use super::{StoreError, rows, sql};
 use crate::id::{QueueName, RunId};
@@ -19,6 +19,7 @@ impl Commit<'_> {
         for work in worksets {
             let run = work.run.id;
             let mut recount = None;
+            self.after.is_picky |= work.plan.is_picky;
             for effect in std::mem::take(&mut work.effects) {
                 match effect {
                     Effect::Ring { queue } => {
@@ -125,6 +126,7 @@ impl Commit<'_> {
             self.script.push(statement, which.into_iter().chain(when));
         }
         self.after.stops.push(Stop { run, only, except });
+        self.ring_capped();
         for child in children {
             let child = child.parse().map_err(|_| StoreError::Corrupt {
                 what: "task_runs.child_run",

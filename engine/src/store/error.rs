@@ -151,7 +151,7 @@ fn sqlite(code: &str, detail: String) -> StoreError {
     }
 }
 
-/// SQLSTATE codes: PostgreSQL's manual, appendix A.
+/// SQLSTATE codes: `PostgreSQL`'s manual, appendix A.
 fn postgres(code: &str, detail: String) -> StoreError {
     match code {
         // Disk full.

@@ -84,4 +84,6 @@ pub(crate) struct Tidings {
     pub(crate) touched: Vec<(RunId, bool)>,
     /// Runs of which running attempts were stopped.
     pub(crate) stopped: Vec<RunId>,
+    /// Operators said something to workers or of queues.
+    pub(crate) steered: bool,
 }

@@ -1,5 +1,7 @@
 //! What can be asked of the writer, and what it answers.
 
+use super::queues::QueueAction;
+use super::workers::{Wanted, WorkerAction, WorkerStatus};
 use crate::id::{QueueName, RunId, WorkerId};
 use crate::run::{RunState, TaskKey};
 use crate::task::{LogLine, Progress};
@@ -19,12 +21,19 @@ pub(crate) enum Op {
     Report(AttemptReport),
     /// A worker process begins.
     Register(WorkerRow),
-    /// A worker is alive, and believes to hold these.
+    /// A worker is alive, believes to hold these, and tells how it goes.
     Heartbeat {
         worker: WorkerId,
         lease_until: Timestamp,
         holds: Vec<(TaskKey, i64)>,
+        status: WorkerStatus,
     },
+    /// Want something of a live worker, or of all that serve the queue in question.
+    Steer(Option<WorkerId>, WorkerAction),
+    /// Pause, resume or cap a queue.
+    Queue(QueueName, QueueAction),
+    /// Cancel some of the runs that wait in a queue.
+    Purge(QueueName),
     /// A worker process ends in good order.
     Retire(WorkerId),
     /// Tell that an attempt is under way.
@@ -65,7 +74,13 @@ pub(crate) struct WorkerRow {
     pub(crate) id: WorkerId,
     pub(crate) host: String,
     pub(crate) pid: u32,
+    pub(crate) name: Option<String>,
     pub(crate) queues: Vec<(QueueName, u32)>,
+    /// JSON list.
+    pub(crate) labels: Option<String>,
+    pub(crate) memory_bytes: Option<u64>,
+    /// What operators wanted of this process under another id.
+    pub(crate) wanted: Wanted,
     pub(crate) lease_until: Timestamp,
 }
 
@@ -89,7 +104,16 @@ pub(crate) enum Answer {
     /// The run's state after the action.
     Acted(Result<RunState, TransitionError>),
     /// Whether the worker is still known as live, and which tasks are no longer its own.
-    Beat { is_live: bool, lost: Vec<TaskKey> },
+    /// And what operators want of it.
+    Beat {
+        is_live: bool,
+        lost: Vec<TaskKey>,
+        wanted: Wanted,
+    },
+    /// Which workers were told.
+    Steered(Vec<WorkerId>),
+    /// How many runs were cancelled; none means that nothing waits any more.
+    Purged(u64),
     /// Attempts given up, workers declared lost, runs whose time was up.
     Swept(SweepCounts),
     /// It is done.

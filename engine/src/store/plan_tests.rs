@@ -15,6 +15,13 @@ static HOT: &[&Statement] = &[
     &sql::SAVE_RUNS,
     &sql::SAVE_PROGRESS,
     &sql::CLAIM,
+    &sql::CLAIM_FITTING,
+    &sql::HEARTBEAT,
+    &sql::QUEUES_READY,
+    &sql::QUEUES_RUNNING,
+    &sql::QUEUES_WAITING,
+    &sql::WORKERS_LIVE,
+    &sql::WORKERS_GONE,
     &sql::CANCEL_TASKS,
     &sql::RELEASE_ITEM,
     &sql::RELEASE_TASK,
@@ -97,6 +104,8 @@ const WHOLE: &[&str] = &[
     "REFERENCED",
     "LIVE_WORKERS",
     "EXPIRED_RUNS",
+    "CAPPED_QUEUES",
+    "QUEUE_ORDERS",
 ];
 
 #[tokio::test]

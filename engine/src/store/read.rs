@@ -68,7 +68,7 @@ pub(crate) struct StoredOutput {
     pub(crate) error: Option<String>,
 }
 
-fn maybe<T: serde::de::DeserializeOwned>(
+pub(super) fn maybe<T: serde::de::DeserializeOwned>(
     text: Option<String>,
     what: &'static str,
 ) -> Result<Option<T>, StoreError> {
@@ -130,7 +130,7 @@ impl Store {
                 [
                     before.into(),
                     filter.state.map(RunState::as_str).into(),
-                    filter.workflow.as_ref().map(|w| w.as_str()).into(),
+                    filter.workflow.as_ref().map(WorkflowName::as_str).into(),
                     i64::from(limit).into(),
                 ],
             )

@@ -132,6 +132,8 @@ pub(super) fn tasks(json: &str) -> Result<Vec<TaskRow>, StoreError> {
             waiting: t.19,
             child: t.20,
             announced: t.21 != 0,
+            requires: None,
+            memory_bytes: None,
             input: None,
             output: None,
             error: None,
@@ -229,6 +231,8 @@ pub(super) struct NewTask<'a>(
     Option<i64>,
     Timestamp,
     Option<&'a str>,
+    Option<&'a str>,
+    Option<u64>,
 );
 
 impl<'a> From<&'a TaskRow> for NewTask<'a> {
@@ -245,6 +249,8 @@ impl<'a> From<&'a TaskRow> for NewTask<'a> {
             t.timeout_ms,
             t.due_at,
             t.input.as_deref(),
+            t.requires.as_deref(),
+            t.memory_bytes,
         )
     }
 }

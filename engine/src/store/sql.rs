@@ -60,11 +60,16 @@ statements! {
         RUN_VIEW = "run_view";
         LIST_RUNS = "list_runs";
         CHECK_COUNTERS = "check_counters";
+        WAITING_RUNS = "waiting_runs";
+        WORKING = "working";
     }
     pairs {
         LOAD_RUNS = "load_runs";
         LOCK_CONCURRENCY = "lock_concurrency";
         CLAIM = "claim";
+        CLAIM_FITTING = "claim_fitting";
+        LOCK_NAME = "lock_name";
+        LOCK_WAITING = "lock_waiting";
         PROMOTE_DUE = "promote_due";
     }
     inline {
@@ -87,9 +92,39 @@ statements! {
         PAUSE_TASKS = "update task_runs set held = held | 1 where run_id = $1 and state in ('ready', 'retrying')";
         RESUME_TASKS = "update task_runs set held = held & ~1 where run_id = $1 and held <> 0 and (held & 1) <> 0 returning queue";
         NEXT_DUE = "select coalesce(cast(min(due_at) as text), '') from task_runs where state = 'retrying' and (held & 16) <> 0";
-        REGISTER_WORKER = "insert into workers (id, host, pid, queues, state, started_at, lease_until) \
-            values ($1, $2, $3, $4, 'live', $5, $6) on conflict (id) do nothing";
-        HEARTBEAT = "update workers set lease_until = $2 where id = $1 and state = 'live' returning id";
+        REGISTER_WORKER = "insert into workers (id, host, pid, name, version, queues, busy, labels, memory_bytes, wanted, \
+            state, started_at, seen_at, lease_until) \
+            values ($1, $2, $3, $4, $5, $6, '{}', $7, $8, $9, 'live', $10, $10, $11) on conflict (id) do nothing";
+        #[doc = "Renews the lease and tells how it goes; answers with what operators want, and nothing where it is not known as live."]
+        HEARTBEAT = "update workers set lease_until = $2, seen_at = $3, queues = coalesce($4, queues), busy = $5, \
+            rss_bytes = $6, finished = $7, draining = $8 \
+            where id = $1 and state = 'live' returning coalesce(wanted, '')";
+        #[doc = "Workers come and go by the hour where they begin anew after so many tasks."]
+        FORGET_WORKERS = "delete from workers where state <> 'live' and seen_at < $1";
+        WISHES = "select json_array(id, coalesce(wanted, '{}')) from workers where state = 'live' \
+            and (cast($1 as text) is null or id = $1) order by id";
+        WISH = "update workers set wanted = $2 where id = $1 and state = 'live'";
+        SERVED = "select json_array(id, queues, draining, labels) from workers where state = 'live'";
+        WORKERS_LIVE = "select json_array(id, host, pid, name, version, queues, busy, labels, memory_bytes, rss_bytes, finished, \
+            draining, wanted, state, started_at, seen_at) from workers where state = 'live'";
+        WORKERS_GONE = "select json_array(id, host, pid, name, version, queues, busy, labels, memory_bytes, rss_bytes, finished, \
+            draining, wanted, state, started_at, seen_at) from workers where state <> 'live' and seen_at > $1 order by seen_at desc limit 200";
+
+        CAPPED_QUEUES = "select name from queues where cap is not null";
+        QUEUE_ORDERS = "select json_array(name, paused, cap) from queues";
+        PAUSE_QUEUE = "insert into queues (name, paused, updated_at) values ($1, $2, $3) \
+            on conflict (name) do update set paused = excluded.paused, updated_at = excluded.updated_at";
+        CAP_QUEUE = "insert into queues (name, cap, updated_at) values ($1, $2, $3) \
+            on conflict (name) do update set cap = excluded.cap, updated_at = excluded.updated_at";
+        #[doc = "What nobody says anything of any more."]
+        FORGET_QUEUE = "delete from queues where name = $1 and paused = 0 and cap is null";
+        QUEUES_READY = "select json_array(queue, count(*), min(due_at)) from task_runs indexed by task_runs_ready \
+            where state in ('ready', 'retrying') and held = 0 group by queue";
+        QUEUES_RUNNING = "select json_array(queue, count(*)) from task_runs indexed by task_runs_running \
+            where state = 'running' group by queue";
+        QUEUES_WAITING = "select json_array(queue, count(*)) from task_runs indexed by task_runs_held \
+            where held <> 0 and state in ('ready', 'retrying') group by queue";
+
         RETIRE_WORKER = "update workers set state = $2 where id = $1 and state = 'live'";
         DEAD_WORKERS = "select id from workers where state = 'live' and lease_until < $1";
         LOSE_WORKERS = "update workers set state = 'lost' where state = 'live' and lease_until < $1 returning id";
@@ -102,7 +137,7 @@ statements! {
         #[doc = "What `claim` answers with, asked again: for claims whose commit was not answered."]
         CLAIMED = "select json_array(t.run_id, t.step, t.item, t.attempt, t.queue, t.input, ( \
             select json_array(workflow, version, no_cache, depth, priority, case when octet_length(inputs) <= 512 then inputs end) \
-            from runs where id = t.run_id)) from runs r cross join task_runs t on t.run_id = r.id \
+            from runs where id = t.run_id), t.memory_bytes) from runs r cross join task_runs t on t.run_id = r.id \
             where r.finished_at is null and t.state = 'running' and t.worker_id = $1 and t.token = $2";
         SET_PLACES = "update runs set active = $2, waiting = $3 where id = $1";
         LIVE_WORKERS = "select json_array(id, host) from workers where state = 'live'";

@@ -1,61 +1,17 @@
-//! Workers' lives, what they say, and what they leave behind.
+//! What attempts say before they end, and what workers leave behind.
 
 use std::collections::HashSet;
 
 use super::commit::Commit;
-use super::op::{Answer, AttemptReport, Overdue, SweepCounts, WorkerRow};
-use super::{StoreError, rows, sql};
+use super::op::{AttemptReport, Overdue, SweepCounts};
+use super::{StoreError, sql};
 use crate::id::{RunId, WorkerId};
-use crate::run::{AttemptOutcome, TaskKey};
+use crate::run::AttemptOutcome;
 use crate::task::TaskError;
 use crate::time::Timestamp;
 use crate::transition::{Outcome, Proof, Settlement};
 
 impl Commit<'_> {
-    pub(super) fn register(&mut self, worker: &WorkerRow) {
-        let queues: serde_json::Map<String, serde_json::Value> = worker
-            .queues
-            .iter()
-            .map(|(queue, slots)| (queue.to_string(), (*slots).into()))
-            .collect();
-        let row = [
-            worker.id.to_string().into(),
-            worker.host.as_str().into(),
-            i64::from(worker.pid).into(),
-            serde_json::Value::Object(queues).to_string().into(),
-            self.now.0.into(),
-            worker.lease_until.0.into(),
-        ];
-        self.script.push(&sql::REGISTER_WORKER, row);
-    }
-
-    /// Renews a worker's lease, and says which of the tasks it believes to hold are no longer its own.
-    pub(super) async fn heartbeat(
-        &mut self,
-        worker: WorkerId,
-        lease_until: Timestamp,
-        holds: &[(TaskKey, i64)],
-    ) -> Result<Answer, StoreError> {
-        let lease = [worker.to_string().into(), lease_until.0.into()];
-        let renewed = self.ask(&sql::HEARTBEAT, lease).await?;
-        let held: Vec<_> = holds
-            .iter()
-            .map(|(key, token)| (key.run, key.step, key.item, token))
-            .collect();
-        let found = self
-            .ask(&sql::LOST_TASKS, [rows::json(&held).into()])
-            .await?;
-        let lost: Vec<(RunId, u32, i32)> =
-            rows::parse(found.first().map_or("[]", String::as_str), "task_runs")?;
-        let lost = lost.into_iter();
-        Ok(Answer::Beat {
-            is_live: !renewed.is_empty(),
-            lost: lost
-                .map(|(run, step, item)| TaskKey { run, step, item })
-                .collect(),
-        })
-    }
-
     pub(super) fn retire(&mut self, worker: WorkerId, state: &str) {
         let how = [worker.to_string().into(), state.into()];
         self.script.push(&sql::RETIRE_WORKER, how);

@@ -15,15 +15,16 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::claim::{Asked, Claimed, Demand, Granted};
+use super::claim::{Asked, Claimed, Granted};
 use super::commit::{After, Commit};
 use super::connection::Connection;
+use super::demand::Demand;
 use super::notifier::{Herald, Notifier, Tidings};
 use super::op::{Answer, Op};
 use super::plans::Plans;
 use super::script::Script;
 use super::{StoreError, sql};
-use crate::id::RunId;
+use crate::id::{QueueName, RunId};
 use crate::time::{Clock, Timestamp};
 use crate::workflow::plan::Plan;
 
@@ -67,6 +68,8 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     pub(super) notifier: Arc<Notifier>,
     pub(super) demand: Option<Arc<Demand>>,
+    /// Queues believed to have a cap.
+    pub(super) capped: Arc<HashSet<QueueName>>,
     /// When the next task that waits for its back-off will be due, as far as this process knows.
     pub(super) wake_at: Option<Timestamp>,
     /// When [`Writer::must_tick`] last looked.
@@ -302,6 +305,7 @@ impl Writer {
         let demand = self.demand.clone();
         let mut commit = Commit::begin(&mut self.conn, &self.plans, now, After::default());
         commit.is_resent = is_resent;
+        commit.capped = Arc::clone(&self.capped);
         let mut asked = None;
         let result = async {
             let answers = commit.apply(ops).await?;
@@ -315,6 +319,7 @@ impl Writer {
         }
         .await;
         let after = std::mem::take(&mut commit.after);
+        self.capped = commit.capped;
         match result {
             Ok((answers, rows)) => {
                 let granted = match (asked, &demand) {
@@ -366,8 +371,8 @@ impl Writer {
                 }
             }
         }
-        // What nobody can run has taken the place of what somebody could.
-        self.has_misclaimed = !unreadable.is_empty();
+        // What nobody can run has taken the place of what somebody could; and what was left out comes next.
+        self.has_misclaimed = !unreadable.is_empty() || asked.is_partial;
         asked.granted(demand, found, &plans)
     }
 
@@ -407,6 +412,9 @@ impl Writer {
             for stop in after.stops {
                 demand.stop(stop);
             }
+            if after.is_steered {
+                demand.refresh();
+            }
         }
         self.notifier.touched(after.touched);
     }
@@ -420,7 +428,10 @@ impl Writer {
             let took = claimed.iter().map(|(lane, _)| &demand.lanes[*lane].queue);
             queues.extend(took.cloned());
         }
-        queues.retain(|queue| !demand.is_some_and(|demand| demand.has_all_of(queue)));
+        // What is not for this worker may be for another.
+        queues.retain(|queue| {
+            after.is_picky || !demand.is_some_and(|demand| demand.has_all_of(queue))
+        });
         let mut stopped: Vec<RunId> = after.stops.iter().map(|stop| stop.run).collect();
         stopped.sort_unstable();
         stopped.dedup();
@@ -432,6 +443,7 @@ impl Writer {
                 .map(|(run, over)| (*run, *over))
                 .collect(),
             stopped,
+            steered: after.is_steered,
         }
     }
 

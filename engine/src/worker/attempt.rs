@@ -64,7 +64,10 @@ pub(super) async fn run(shared: Arc<Shared>, held: Arc<Holdings>, granted: Grant
     };
     if let Some(product) = product {
         settle(&shared, &claim, &halt, product, permit).await;
-        held.leave(key, token);
+        if held.leave(key, token) > 0 {
+            // Its memory is free only now, after the commit that looked for more to do.
+            shared.store.ring();
+        }
     } else {
         held.leave(key, token);
         // The slot is free, and no report will say so.

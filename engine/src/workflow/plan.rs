@@ -6,6 +6,7 @@
 //! size of the graph.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -53,6 +54,8 @@ pub struct Plan {
     pub retention: Option<Duration>,
     /// How many task runs of one run may run at a time.
     pub max_parallel: Option<u32>,
+    /// Whether a step asks more of its worker than to serve the queue.
+    pub is_picky: bool,
     by_name: HashMap<StepName, StepIndex>,
 }
 
@@ -68,6 +71,10 @@ pub struct PlanStep {
     pub queue: QueueName,
     /// Higher goes first.
     pub priority: i32,
+    /// JSON list of labels that its worker must have.
+    pub requires: Option<Arc<str>>,
+    /// Memory that its worker must have free.
+    pub memory_bytes: Option<u64>,
     /// When an attempt is stopped.
     pub timeout: Duration,
     /// When an attempt is asked to finish; shorter than `timeout`.
@@ -264,6 +271,9 @@ impl Plan {
             timeout: workflow.timeout_ms.map(Duration::from_millis),
             retention: workflow.retention_ms.map(Duration::from_millis),
             max_parallel: workflow.max_parallel,
+            is_picky: steps
+                .iter()
+                .any(|s| s.requires.is_some() || s.memory_bytes.is_some()),
             by_name,
             steps,
         })
@@ -345,6 +355,11 @@ fn compile(step: &Step, by_name: &HashMap<StepName, StepIndex>) -> Result<PlanSt
         },
         queue: step.queue.clone(),
         priority: step.priority,
+        requires: (!step.requires.is_empty()).then(|| {
+            let list = serde_json::to_string(&step.requires);
+            list.expect("texts are always JSON").into()
+        }),
+        memory_bytes: step.memory_bytes,
         timeout: Duration::from_millis(step.timeout_ms),
         soft_timeout: step.soft_timeout_ms.map(Duration::from_millis),
         retry: step.retry.clone(),
@@ -486,6 +501,8 @@ fn sink(steps: &mut Vec<PlanStep>, by_name: &mut HashMap<StepName, StepIndex>) -
         action: Action::Outputs,
         queue: QueueName::new(CONTROL_QUEUE).expect("a queue name"),
         priority: 0,
+        requires: None,
+        memory_bytes: None,
         timeout: Duration::from_secs(60),
         soft_timeout: None,
         retry: RetryPolicy::default(),

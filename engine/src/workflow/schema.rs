@@ -77,6 +77,7 @@ pub fn json_schema() -> Value {
         "$defs": {
             "identifier": { "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,63}$" },
             "count": { "type": "integer", "minimum": 1 },
+            "label": { "type": "string", "pattern": "^[A-Za-z0-9_.:/=-]{1,64}$" },
             "duration": {
                 "type": "string",
                 "pattern": "^ *([0-9]+ *[a-z]+ *)+$",
@@ -129,6 +130,11 @@ fn policies() -> serde_json::Map<String, Value> {
     let policies = json!({
         "queue": { "description": "The lane it waits in.", "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_-]*$" },
         "priority": { "description": "Higher goes first.", "type": "integer", "minimum": -1000, "maximum": 1000 },
+        "requires": {
+            "description": "Labels that its worker must have, as in `[a100, fp16]`.",
+            "anyOf": [{ "$ref": "#/$defs/label" }, { "type": "array", "maxItems": 16, "items": { "$ref": "#/$defs/label" } }],
+        },
+        "memory": { "description": "Memory that its worker must have free, as in `16GB`.", "type": "string", "pattern": "^ *[0-9.]+ *[kKMGTPi]*[bB]? *$", "examples": ["16GB", "512MiB"] },
         "timeout": { "description": "When an attempt is stopped.", "$ref": "#/$defs/duration" },
         "soft_timeout": { "description": "When an attempt is asked to finish; shorter than `timeout`.", "$ref": "#/$defs/duration" },
         "retry": { "$ref": "#/$defs/retry" },

@@ -214,6 +214,7 @@ async fn another_processs_work_is_found_without_a_word_even_by_one_that_never_re
                     worker,
                     lease_until: clock.now().after(LEASE),
                     holds: Vec::new(),
+                    status: WorkerStatus::default(),
                 };
                 if store.write(beat).await.is_err() {
                     return;

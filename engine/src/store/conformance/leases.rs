@@ -91,8 +91,9 @@ async fn a_heartbeat_keeps_a_lease_and_a_silent_worker_loses_it(base: Base) {
             worker: house.demand.worker(),
             lease_until: house.clock.now().after(LEASE),
             holds: vec![(granted.claim.key, granted.claim.token)],
+            status: WorkerStatus::default(),
         };
-        let Answer::Beat { is_live, lost } = house.store.write(beat).await.unwrap() else {
+        let Answer::Beat { is_live, lost, .. } = house.store.write(beat).await.unwrap() else {
             panic!("no beat")
         };
         assert!(is_live && lost.is_empty());
@@ -115,8 +116,9 @@ async fn a_heartbeat_of_nobody_we_know_is_told_so_and_which_tasks_it_does_not_ho
         worker: stranger,
         lease_until: house.clock.now().after(LEASE),
         holds: holds.clone(),
+        status: WorkerStatus::default(),
     };
-    let Answer::Beat { is_live, lost } = house.store.write(beat).await.unwrap() else {
+    let Answer::Beat { is_live, lost, .. } = house.store.write(beat).await.unwrap() else {
         panic!("no beat")
     };
     assert_eq!((is_live, lost), (false, vec![unknown]));
@@ -126,8 +128,9 @@ async fn a_heartbeat_of_nobody_we_know_is_told_so_and_which_tasks_it_does_not_ho
         worker: house.demand.worker(),
         lease_until: house.clock.now().after(LEASE),
         holds,
+        status: WorkerStatus::default(),
     };
-    let Answer::Beat { is_live, lost } = house.store.write(beat).await.unwrap() else {
+    let Answer::Beat { is_live, lost, .. } = house.store.write(beat).await.unwrap() else {
         panic!("no beat")
     };
     assert_eq!(
@@ -146,6 +149,7 @@ async fn a_worker_that_signed_off_or_was_declared_lost_is_not_revived_by_a_heart
         worker,
         lease_until: house.clock.now().after(LEASE),
         holds: Vec::new(),
+        status: WorkerStatus::default(),
     };
     let Answer::Beat { is_live, .. } = house.store.write(beat).await.unwrap() else {
         panic!("no beat")

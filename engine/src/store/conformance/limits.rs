@@ -47,6 +47,32 @@ async fn submits_in_one_commit_share_the_limit_too(base: Base) {
     house.finish().await;
 }
 
+/// `PostgreSQL` only: `SQLite` has one writer at a time.
+#[tokio::test]
+async fn whoever_submits_under_a_key_waits_for_another_that_counts_its_runs() {
+    let base = Base::postgres().await;
+    let house = House::new(&base).await;
+    let mut other = stranger(&base).await;
+    let lock =
+        "begin; select pg_advisory_xact_lock(hashtextextended('limited' || chr(10) || 'k', 7))";
+    execute(&mut other, lock).await;
+    let mut look = stranger(&base).await;
+    let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted";
+    let mut submit = Box::pin(house.submit_with(LIMITED, keyed()));
+    let watch = async {
+        while number(&mut look, waiting).await == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = &mut submit => panic!("it did not wait"),
+        () = watch => {}
+    }
+    execute(&mut other, "commit").await;
+    let _ = submit.await;
+    house.finish().await;
+}
+
 async fn every_way_to_end_hands_the_key_on(base: Base) {
     let mut house = House::with_slots(&base, 10).await;
     house.serve();

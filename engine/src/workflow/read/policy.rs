@@ -2,20 +2,25 @@
 //! inherits these from `defaults`.
 
 use super::{Reader, place};
-use crate::id::QueueName;
+use crate::id::{QueueName, is_label};
 use crate::retry::{Backoff, RetryPolicy};
+use crate::workflow::parse_size;
 use crate::workflow::source::{Data, Entry, Node, pointer};
 
 /// The longest an attempt may take when nobody says otherwise.
 const DEFAULT_TIMEOUT_MS: u64 = 10 * 60 * 1_000;
 const DEFAULT_QUEUE: &str = "default";
+/// The most labels a step can require: each is compared when it is claimed.
+const MAX_LABELS: usize = 16;
 
-const DEFAULTS_KEYS: [&str; 6] = [
+const DEFAULTS_KEYS: [&str; 8] = [
     "timeout",
     "soft_timeout",
     "retry",
     "queue",
     "priority",
+    "requires",
+    "memory",
     "cache",
 ];
 const RETRY_KEYS: [&str; 6] = ["attempts", "backoff", "delay", "max_delay", "jitter", "on"];
@@ -34,6 +39,8 @@ pub(super) struct Defaults {
     pub(super) retry: RetryPolicy,
     pub(super) queue: QueueName,
     pub(super) priority: i32,
+    pub(super) requires: Vec<String>,
+    pub(super) memory_bytes: Option<u64>,
     pub(super) cache: bool,
 }
 
@@ -45,6 +52,8 @@ impl Default for Defaults {
             retry: RetryPolicy::default(),
             queue: QueueName::new(DEFAULT_QUEUE).expect("`default` is a queue name"),
             priority: 0,
+            requires: Vec::new(),
+            memory_bytes: None,
             cache: false,
         }
     }
@@ -85,6 +94,14 @@ impl Reader<'_> {
                 .and_then(|entry| self.integer(entry, &pointer(at, "priority"), -1_000, 1_000))
                 .and_then(|priority| i32::try_from(priority).ok())
                 .unwrap_or(inherited.priority),
+            requires: match node.get("requires") {
+                Some(entry) => self.labels(entry, &pointer(at, "requires")),
+                None => inherited.requires.clone(),
+            },
+            memory_bytes: match node.get("memory") {
+                Some(entry) => self.memory(entry, &pointer(at, "memory")),
+                None => inherited.memory_bytes,
+            },
             cache: self
                 .boolean_of(node, at, "cache")
                 .unwrap_or(inherited.cache),
@@ -121,6 +138,51 @@ impl Reader<'_> {
                 let message = format!("`{name}` is no queue name");
                 let help = format!("expected {}", error.rule);
                 self.report("bad-name", place(entry), &at, message, help);
+                None
+            }
+        }
+    }
+
+    /// Labels that a worker must have; each once, in the order of the alphabet.
+    fn labels(&mut self, entry: &Entry, at: &str) -> Vec<String> {
+        let mut labels = self.words(entry, at, "labels, as in `[a100, fp16]`");
+        let wrong = labels.iter().find(|label| !is_label(label)).cloned();
+        if let Some(wrong) = wrong {
+            self.report(
+                "bad-name",
+                place(entry),
+                at,
+                format!("`{wrong}` is no label"),
+                "expected letters, digits, `-`, `_`, `.`, `:`, `/` or `=`, 64 at most, as in `[a100, fp16]`"
+                    .to_owned(),
+            );
+        }
+        if labels.len() > MAX_LABELS {
+            self.report(
+                "too-many",
+                place(entry),
+                at,
+                format!("{} labels; {MAX_LABELS} are the most", labels.len()),
+                "let one label stand for what belongs together".to_owned(),
+            );
+        }
+        labels.sort();
+        labels.dedup();
+        labels
+    }
+
+    /// Memory that a worker must have free.
+    fn memory(&mut self, entry: &Entry, at: &str) -> Option<u64> {
+        let help = "write `16GB` or `512MiB`";
+        let Data::Text(text) = &entry.value.data else {
+            self.wrong_type(place(entry), at, "a size", &entry.value, help);
+            return None;
+        };
+        match parse_size(text) {
+            Some(bytes) => Some(bytes),
+            None => {
+                let message = format!("`{text}` is no size of memory");
+                self.report("bad-value", place(entry), at, message, help.to_owned());
                 None
             }
         }

@@ -12,7 +12,7 @@ use crate::workflow::diagnostic::Span;
 use crate::workflow::source::{Data, Entry, Node, pointer};
 use crate::workflow::{FailMode, OnFailure, RESERVED_STEP_NAMES, Step, StepAction, suggest};
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 19] = [
     "task",
     "workflow",
     "with",
@@ -24,6 +24,8 @@ const KEYS: [&str; 17] = [
     "fail",
     "queue",
     "priority",
+    "requires",
+    "memory",
     "timeout",
     "soft_timeout",
     "retry",
@@ -205,6 +207,8 @@ impl Reader<'_> {
             fail,
             queue: policies.queue,
             priority: policies.priority,
+            requires: policies.requires,
+            memory_bytes: policies.memory_bytes,
             timeout_ms: policies.timeout_ms,
             soft_timeout_ms: policies.soft_timeout_ms,
             retry: policies.retry,
