@@ -243,8 +243,9 @@ impl Rig {
         while let Some(submitted) = submits.next().await {
             submitted?;
         }
+        // Looking costs the database something, too.
         while self.engine.is_busy().await? {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let done = self.succeeded().await? - done_before;
         if done != count as u64 {

@@ -234,16 +234,22 @@ impl Engine {
     /// An unknown run, or a store error.
     pub async fn wait(&self, run: RunId) -> Result<RunView, EngineError> {
         let mut changes = self.shared.store.watch(run);
+        let mut is_hinted = false;
         loop {
             let seen = *changes.borrow_and_update();
-            if self.shared.store.run_state(run).await?.is_terminal() {
-                return Ok(self.shared.store.run(run).await?);
+            // A hint spares the small question, not the answer.
+            if is_hinted || self.shared.store.run_state(run).await?.is_terminal() {
+                let view = self.shared.store.run(run).await?;
+                if view.state.is_terminal() {
+                    return Ok(view);
+                }
             }
             // A step's end is no reason to look: it would take the time of the next step.
             let tells = |hint: &Hint| {
                 (hint.is_over && hint.count != seen.count) || hint.foreign != seen.foreign
             };
-            let _ = tokio::time::timeout(FOREIGN_POLL, changes.wait_for(tells)).await;
+            let told = tokio::time::timeout(FOREIGN_POLL, changes.wait_for(tells)).await;
+            is_hinted = matches!(told, Ok(Ok(hint)) if hint.is_over);
         }
     }
 
@@ -485,8 +491,14 @@ impl Herald for Doorbell {
         if tidings.steered {
             self.publish(Notice::Control);
         }
-        if !tidings.touched.is_empty() {
-            self.publish(Notice::Touched(tidings.touched));
+        let (over, going_on): (Vec<_>, Vec<_>) = tidings
+            .touched
+            .into_iter()
+            .partition(|(_, is_over)| *is_over);
+        for touched in [over, going_on] {
+            if !touched.is_empty() {
+                self.publish(Notice::Touched(touched));
+            }
         }
     }
 }

@@ -148,6 +148,8 @@ pub struct Settlement {
     pub cache_key: Option<String>,
     /// The run's plan, where the reporter knows it: saves the store a look.
     pub plan: Option<Arc<Plan>>,
+    /// The reporter knows that no run waits for this one: saves the store a look, too.
+    pub is_top: bool,
 }
 
 impl Settlement {
@@ -162,6 +164,7 @@ impl Settlement {
             run_output: None,
             cache_key: None,
             plan: None,
+            is_top: false,
         }
     }
 }

@@ -215,8 +215,15 @@ impl<'a> Commit<'a> {
         let is_known = ids.iter().all(|id| known.contains_key(id));
         let (runs, found) = if is_known {
             let keys: Vec<_> = touched(tasks, known).0.into_iter().collect();
+            let is_top =
+                |(_, settlement): &(_, Option<&Settlement>)| settlement.is_some_and(|s| s.is_top);
+            let load_runs = if tasks.iter().all(is_top) {
+                &sql::LOAD_TOP_RUNS
+            } else {
+                &sql::LOAD_RUNS
+            };
             // What was saved before must be seen: it travels ahead.
-            self.script.push(&sql::LOAD_RUNS, [rows::json(&ids).into()]);
+            self.script.push(load_runs, [rows::json(&ids).into()]);
             self.script
                 .push(&sql::LOAD_TASKS, [rows::json(&keys).into()]);
             let answer = self.send().await?;

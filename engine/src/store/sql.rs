@@ -8,6 +8,13 @@ pub(super) static COMMIT: Statement = Statement::shared("commit", "commit");
 /// Changes when another connection, of this process or another, has written; `SQLite` only.
 pub(super) const DATA_VERSION: &str = "pragma data_version";
 
+/// The same question as `LOAD_RUNS`, to a database that is asked in fewer steps.
+pub(super) static LOAD_TOP_RUNS: Statement = Statement::pair(
+    "load_top_runs",
+    include_str!("sql/load_runs.sql"),
+    include_str!("sql/postgres/load_top_runs.sql"),
+);
+
 macro_rules! statements {
     (
         shared { $($shared:ident = $shared_file:literal;)+ }
@@ -29,7 +36,7 @@ macro_rules! statements {
         );)+
         /// All of the above, for the test that prepares them.
         #[cfg(test)]
-        pub(super) static ALL: &[&Statement] = &[$(&$shared,)+ $(&$pair,)+ $(&$inline,)+];
+        pub(super) static ALL: &[&Statement] = &[&LOAD_TOP_RUNS, $(&$shared,)+ $(&$pair,)+ $(&$inline,)+];
     };
 }
 

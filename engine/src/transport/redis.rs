@@ -94,6 +94,8 @@ struct Shared {
     outbox: Mutex<Outbox>,
     /// Something was put into the outbox.
     posted: tokio::sync::Notify,
+    /// Something that may wait a little was put there.
+    mentioned: tokio::sync::Notify,
     notices: broadcast::Sender<Notice>,
     health: Health,
     stop: CancellationToken,
@@ -134,6 +136,7 @@ impl Doorbell {
             link,
             outbox: Mutex::default(),
             posted: tokio::sync::Notify::new(),
+            mentioned: tokio::sync::Notify::new(),
             notices: broadcast::Sender::new(NOTICES_KEPT),
             health: Health::default(),
             stop: stop.clone(),
@@ -153,10 +156,15 @@ impl Doorbell {
         self.shared.posted.notify_one();
     }
 
-    /// Tells the other processes.
+    /// Tells the other processes; that a run has come a step further, a little later.
     pub(crate) fn publish(&self, notice: Notice) {
+        let is_urgent = notice.is_urgent();
         self.shared.outbox().publish(notice);
-        self.shared.posted.notify_one();
+        if is_urgent {
+            self.shared.posted.notify_one();
+        } else {
+            self.shared.mentioned.notify_one();
+        }
     }
 
     /// What others publish from now on, never our own. A receiver that lags

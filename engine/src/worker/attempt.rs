@@ -229,6 +229,7 @@ async fn settle(
         run_output,
         cache_key,
         plan: Some(Arc::clone(&claim.plan)),
+        is_top: claim.run.depth == 0,
     };
     // Known before the successors can ask for it; of no use if the report is refused.
     let mut remember = None;

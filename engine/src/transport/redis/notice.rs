@@ -32,6 +32,16 @@ pub(crate) enum Notice {
     Missed,
 }
 
+impl Notice {
+    /// Whether somebody may be waiting for just this.
+    pub(super) fn is_urgent(&self) -> bool {
+        match self {
+            Self::Touched(runs) => runs.iter().any(|(_, is_over)| *is_over),
+            Self::Stopped(_) | Self::Control | Self::Missed => true,
+        }
+    }
+}
+
 /// Notices on their way, gathered until they can be sent.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Notices {

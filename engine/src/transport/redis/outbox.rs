@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future;
 use redis::RedisError;
@@ -19,6 +20,9 @@ use crate::id::QueueName;
 
 /// Queues that tickets are kept for. A definition may name any; no sane set of them has as many.
 const MAX_QUEUES: usize = 1_024;
+
+/// How long what nobody waits for is gathered: each flight takes time from the work it tells of.
+const GATHER: Duration = Duration::from_millis(25);
 
 /// What waits to be sent.
 #[derive(Debug, Default)]
@@ -72,7 +76,7 @@ pub(super) async fn run(shared: Arc<Shared>, connection: Option<MultiplexedConne
     };
     while shared
         .stop
-        .run_until_cancelled(shared.posted.notified())
+        .run_until_cancelled(something_to_send(&shared))
         .await
         .is_some()
     {
@@ -81,6 +85,16 @@ pub(super) async fn run(shared: Arc<Shared>, connection: Option<MultiplexedConne
     // What was rung last is worth a moment: it may be why the others start to work.
     let load = std::mem::take(&mut *shared.outbox());
     let _ = tokio::time::timeout(LAST_WORDS, sender.flight(&shared, load)).await;
+}
+
+/// Resolves at once for what is urgent, and after a while for the rest.
+async fn something_to_send(shared: &Shared) {
+    tokio::select! {
+        () = shared.posted.notified() => {}
+        () = shared.mentioned.notified() => {
+            let _ = tokio::time::timeout(GATHER, shared.posted.notified()).await;
+        }
+    }
 }
 
 /// Resolves a moment after it was time to stop: what is under way may still arrive.
