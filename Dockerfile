@@ -26,10 +26,9 @@ USER 10001:10001
 WORKDIR /var/lib/aquatint
 ENV AQUATINT_DATA_DIR=/var/lib/aquatint
 VOLUME /var/lib/aquatint
-EXPOSE 8000
 STOPSIGNAL SIGTERM
-# True of a server and of a worker alike: the data directory, the disk, the database, the definitions.
+# The data directory, the disk, the database, the definitions.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=20s --retries=3 \
     CMD ["aquatint", "--quiet", "doctor"]
 ENTRYPOINT ["aquatint"]
-CMD ["serve"]
+CMD ["worker"]

@@ -35,8 +35,12 @@ struct Options {
     /// Sync less: a power cut may take the last commits.
     #[arg(long)]
     normal: bool,
+    /// Measure a cluster: the PostgreSQL and Redis that AQUATINT_TEST_POSTGRES and AQUATINT_TEST_REDIS
+    /// name (`scripts/services run -- …` sets them), with worker processes
+    #[arg(long)]
+    cluster: bool,
     /// Measure on this PostgreSQL instead of a file; each workload gets a schema of its own, dropped afterwards.
-    #[arg(long, env = "AQUATINT_BENCH_POSTGRES", hide_env_values = true)]
+    #[arg(long)]
     postgres: Option<String>,
     /// With --postgres: workers are processes of their own, woken through this Redis.
     #[arg(
@@ -64,7 +68,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(place) = process::place()? {
         return runtime.block_on(process::work(place));
     }
-    let options = Options::parse();
+    let mut options = Options::parse();
+    if options.cluster {
+        let named = |variable: &str| {
+            std::env::var(variable).map_err(|_| {
+                format!("--cluster: {variable} is not set; run this as `scripts/services run -- COMMAND`")
+            })
+        };
+        options.postgres = Some(named("AQUATINT_TEST_POSTGRES")?);
+        options.redis = Some(named("AQUATINT_TEST_REDIS")?);
+    }
     runtime.block_on(run(&options))
 }
 

@@ -5,12 +5,14 @@
 
 mod layer;
 mod name;
+mod storage;
 mod worker;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aquatint_engine::artifact::ArtifactPlace;
 use aquatint_engine::config::{RedisConfig, parse_queues};
 use aquatint_engine::id::QueueName;
 use aquatint_engine::{Database, Durability, EngineConfig, PostgresUrl};
@@ -43,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) redis: Option<String>,
     /// Which of a Redis' users share a doorbell.
     pub(crate) namespace: String,
+    pub(crate) artifacts: ArtifactPlace,
     /// Slots by queue, where they are not to be the default.
     pub(crate) queues: Option<Vec<(QueueName, u32)>>,
     /// What `aquatint worker` is like, queues aside.
@@ -51,7 +54,16 @@ pub(crate) struct Settings {
     pub(crate) durability: Durability,
     pub(crate) lease: Duration,
     pub(crate) tasks: aquatint_tasks::Options,
-    figment: Figment,
+    layers: Layers,
+}
+
+/// Every layer, secrets included: not to be shown.
+struct Layers(Figment);
+
+impl std::fmt::Debug for Layers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Layers")
+    }
 }
 
 /// One setting, as `doctor` shows it.
@@ -72,6 +84,10 @@ struct Keys {
     #[serde(default)]
     redis_url: Option<String>,
     namespace: String,
+    #[serde(default)]
+    artifacts: Option<String>,
+    #[serde(default)]
+    s3: storage::S3Keys,
     #[serde(default)]
     queues: Option<String>,
     #[serde(default)]
@@ -105,6 +121,11 @@ impl Settings {
         let figment = figment
             .merge(layer::environment()?)
             .merge(layer::flags(flags)?);
+        // What other programs share with us counts least, and only where there is a bucket.
+        let figment = match storage::ambient(&figment) {
+            Some(ambient) => Figment::from(ambient).merge(figment),
+            None => figment,
+        };
         let keys: Keys = figment
             .extract()
             .map_err(|error| explain(&figment, &error))?;
@@ -161,7 +182,14 @@ impl Settings {
                 keys.namespace
             )));
         }
+        let artifacts = storage::place(keys.artifacts.as_deref(), keys.s3).map_err(|error| {
+            // What is missing is missed by the bucket, so that is the setting to name.
+            let is_set = figment.find_value(error.setting).is_ok();
+            let setting = if is_set { error.setting } else { "artifacts" };
+            Exit::Usage(format!("{}: {error}", at(setting)))
+        })?;
         Ok(Self {
+            artifacts,
             // Absolute, so that the paths we print are good from everywhere.
             data_dir: std::path::absolute(&keys.data_dir)
                 .map_err(|error| Exit::file("find", &keys.data_dir, &error))?,
@@ -174,7 +202,7 @@ impl Settings {
             durability: keys.durability,
             lease,
             tasks: keys.tasks,
-            figment,
+            layers: Layers(figment),
         })
     }
 
@@ -187,6 +215,7 @@ impl Settings {
         if let Some(url) = &self.redis {
             config.redis = Some(RedisConfig::new(url, &self.namespace));
         }
+        config.artifacts = self.artifacts.clone();
         config.durability = self.durability;
         config.lease = self.lease;
         config
@@ -200,7 +229,7 @@ impl Settings {
 
     /// Every setting with its value and where that comes from.
     pub(crate) fn origins(&self) -> Vec<Origin> {
-        layer::origins(&self.figment)
+        layer::origins(&self.layers.0)
     }
 }
 
@@ -259,6 +288,10 @@ fn explain(figment: &Figment, error: &figment::Error) -> Exit {
         }
         Kind::UnknownVariant(got, known) => {
             format!("{key}: expected one of {}, got `{got}`", known.join(", "))
+        }
+        // What is hidden elsewhere is not to be seen in an error either.
+        Kind::InvalidType(_, expected) if layer::is_secret(&key) => {
+            format!("{key}: expected {expected}")
         }
         Kind::InvalidType(got, expected) => format!("{key}: expected {expected}, got {got}"),
         Kind::MissingField(field) => format!("`{field}` is missing in `{key}`"),

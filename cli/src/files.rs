@@ -1,8 +1,11 @@
 //! Copying artifacts out to people's folders, under names that are safe as names.
 
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+
+use aquatint_engine::Engine;
+use aquatint_engine::artifact::Artifact;
 
 use crate::exit::{Exit, Result};
 use crate::output;
@@ -12,9 +15,25 @@ pub(crate) fn make(folder: &Path) -> Result {
     std::fs::create_dir_all(folder).map_err(|error| Exit::file("make the folder", folder, &error))
 }
 
+/// Copies an artifact into a folder, wherever its bytes lie.
+pub(crate) async fn copy_artifact(
+    engine: &Engine,
+    folder: &Path,
+    artifact: &Artifact,
+) -> Result<PathBuf> {
+    let mut stored = engine.open_artifact(artifact).await.map_err(|error| {
+        Exit::Error(format!(
+            "cannot copy `{}` ({}): {error}",
+            output::clean(&artifact.name),
+            artifact.digest
+        ))
+    })?;
+    copy_into(folder, &artifact.name, &mut stored)
+}
+
 /// Copies a stored file into a folder under its name; never over another file:
 /// one of other content makes it `name-2`, one of the same content is kept.
-pub(crate) fn copy_into(folder: &Path, name: &str, stored: &Path) -> Result<PathBuf> {
+fn copy_into(folder: &Path, name: &str, stored: &mut File) -> Result<PathBuf> {
     make(folder)?;
     let name = safe(name);
     let (stem, extension) = match name.rsplit_once('.') {
@@ -40,7 +59,7 @@ pub(crate) fn copy_into(folder: &Path, name: &str, stored: &Path) -> Result<Path
                 };
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if same(&path, stored).map_err(|error| Exit::file("read", stored, &error))? {
+                if same(&path, stored).map_err(|error| Exit::file("compare", &path, &error))? {
                     return Ok(path);
                 }
             }
@@ -53,16 +72,17 @@ pub(crate) fn copy_into(folder: &Path, name: &str, stored: &Path) -> Result<Path
     )))
 }
 
-fn fill(mut file: File, stored: &Path) -> io::Result<()> {
-    io::copy(&mut File::open(stored)?, &mut file)?;
+fn fill(mut file: File, stored: &mut File) -> io::Result<()> {
+    stored.rewind()?;
+    io::copy(stored, &mut file)?;
     file.flush()
 }
 
-fn same(path: &Path, stored: &Path) -> io::Result<bool> {
+fn same(path: &Path, ours: &mut File) -> io::Result<bool> {
     let Ok(mut there) = File::open(path) else {
         return Ok(false);
     };
-    let mut ours = File::open(stored)?;
+    ours.rewind()?;
     if !there.metadata()?.is_file() || there.metadata()?.len() != ours.metadata()?.len() {
         return Ok(false);
     }
@@ -140,18 +160,20 @@ mod tests {
         let stored = folder.path().join("stored");
         std::fs::write(&stored, "new").unwrap();
         let out = folder.path().join("out");
-        let first = copy_into(&out, "a.png", &stored).unwrap();
+        let mut stored = File::open(stored).unwrap();
+        let first = copy_into(&out, "a.png", &mut stored).unwrap();
         assert_eq!(first, out.join("a.png"));
         assert_eq!(
-            copy_into(&out, "a.png", &stored).unwrap(),
+            copy_into(&out, "a.png", &mut stored).unwrap(),
             first,
             "the same content is there already"
         );
         std::fs::write(&first, "old").unwrap();
         assert_eq!(
-            copy_into(&out, "a.png", &stored).unwrap(),
+            copy_into(&out, "a.png", &mut stored).unwrap(),
             out.join("a-2.png")
         );
         assert_eq!(std::fs::read_to_string(first).unwrap(), "old");
+        assert_eq!(std::fs::read_to_string(out.join("a-2.png")).unwrap(), "new");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aquatint_engine::artifact::Artifact;
+use aquatint_engine::artifact::{Artifact, Location};
 use aquatint_engine::run::Failure;
 use aquatint_engine::store::{RunView, Unserved};
 use aquatint_engine::{Engine, RunState};
@@ -30,7 +30,7 @@ pub(crate) async fn ending(
 ) -> Result {
     let run = &ending.run;
     let placed = match &run.output {
-        Some(output) => place(engine, output, style.into.as_deref())?,
+        Some(output) => place(engine, output, style.into.as_deref()).await?,
         None => Vec::new(),
     };
     if style.json {
@@ -50,11 +50,10 @@ pub(crate) async fn ending(
             let done = styled(GREEN.bold(), "done");
             // A picture rather than the report that lies beside it.
             let is_picture =
-                |placed: &&(Artifact, PathBuf)| placed.0.media_type.starts_with("image/");
+                |placed: &&(Artifact, Location)| placed.0.media_type.starts_with("image/");
             let best = placed.iter().find(is_picture).or(placed.first());
-            let best = best.map_or_else(String::new, |(_, path)| {
-                format!(": {}", styled(BOLD, path.display()))
-            });
+            let best =
+                best.map_or_else(String::new, |(_, path)| format!(": {}", styled(BOLD, path)));
             let more = match placed.len() {
                 0 | 1 => String::new(),
                 n => format!(" and {} more", n - 1),
@@ -111,7 +110,7 @@ pub(crate) fn failure(failure: &Failure) -> String {
 pub(crate) async fn document(
     engine: &Engine,
     run: &RunView,
-    placed: &[(Artifact, PathBuf)],
+    placed: &[(Artifact, Location)],
 ) -> Result<Value> {
     let of_run = engine.artifacts(run.id).await?;
     let step = |digest: &str| {
@@ -122,15 +121,21 @@ pub(crate) async fn document(
     };
     let artifacts: Vec<Value> = placed
         .iter()
-        .map(|(artifact, path)| {
-            json!({
+        .map(|(artifact, location)| {
+            let mut document = json!({
                 "name": artifact.name,
-                "path": path,
+                "path": null,
                 "media_type": artifact.media_type,
                 "size_bytes": artifact.size_bytes,
                 "digest": artifact.digest,
                 "step": step(&artifact.digest),
-            })
+            });
+            let field = match location {
+                Location::Url(_) => "url",
+                _ => "path",
+            };
+            document[field] = location.to_string().into();
+            document
         })
         .collect();
     Ok(json!({
@@ -145,10 +150,14 @@ pub(crate) async fn document(
 }
 
 /// Every file the outputs name, each once, and where it lies (copied, where a folder is given).
-fn place(engine: &Engine, output: &Value, into: Option<&Path>) -> Result<Vec<(Artifact, PathBuf)>> {
+async fn place(
+    engine: &Engine,
+    output: &Value,
+    into: Option<&Path>,
+) -> Result<Vec<(Artifact, Location)>> {
     let mut found = Vec::new();
     artifacts(output, &mut found);
-    let mut placed: Vec<(Artifact, PathBuf)> = Vec::new();
+    let mut placed: Vec<(Artifact, Location)> = Vec::new();
     for artifact in found {
         if placed
             .iter()
@@ -156,14 +165,14 @@ fn place(engine: &Engine, output: &Value, into: Option<&Path>) -> Result<Vec<(Ar
         {
             continue;
         }
-        let Some(stored) = engine.artifact_path(&artifact) else {
+        let Some(stored) = engine.artifact_location(&artifact) else {
             continue;
         };
-        let path = match into {
-            Some(folder) => files::copy_into(folder, &artifact.name, &stored)?,
+        let location = match into {
+            Some(folder) => Location::Path(files::copy_artifact(engine, folder, &artifact).await?),
             None => stored,
         };
-        placed.push((artifact, path));
+        placed.push((artifact, location));
     }
     Ok(placed)
 }
@@ -187,10 +196,10 @@ fn as_artifact(value: &Value) -> Option<Artifact> {
 }
 
 /// Paths first, one a line, then what else there is as `name: value`.
-fn outputs(output: Option<&Value>, placed: &[(Artifact, PathBuf)]) -> String {
+fn outputs(output: Option<&Value>, placed: &[(Artifact, Location)]) -> String {
     let mut text: String = placed
         .iter()
-        .map(|(_, path)| format!("{}\n", path.display()))
+        .map(|(_, location)| format!("{location}\n"))
         .collect();
     for (name, value) in output.and_then(Value::as_object).into_iter().flatten() {
         if only_artifacts(value) {
@@ -213,7 +222,7 @@ fn only_artifacts(value: &Value) -> bool {
 }
 
 /// A value on one line: plain text as it is, the rest as JSON, files by their paths.
-pub(crate) fn shown(value: &Value, placed: &[(Artifact, PathBuf)]) -> String {
+pub(crate) fn shown(value: &Value, placed: &[(Artifact, Location)]) -> String {
     match value {
         Value::String(text) if !text.chars().any(output::steers) => text.clone(),
         file if as_artifact(file).is_some() => match with_paths(file, placed) {
@@ -225,13 +234,13 @@ pub(crate) fn shown(value: &Value, placed: &[(Artifact, PathBuf)]) -> String {
     }
 }
 
-fn with_paths(value: &Value, placed: &[(Artifact, PathBuf)]) -> Value {
+fn with_paths(value: &Value, placed: &[(Artifact, Location)]) -> Value {
     if let Some(artifact) = as_artifact(value) {
         let path = placed
             .iter()
             .find(|(known, _)| known.digest == artifact.digest)
             .map(|(_, path)| path);
-        return path.map_or_else(|| value.clone(), |path| json!(path));
+        return path.map_or_else(|| value.clone(), |path| path.to_string().into());
     }
     match value {
         Value::Array(items) => items.iter().map(|item| with_paths(item, placed)).collect(),

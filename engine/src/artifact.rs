@@ -1,16 +1,32 @@
-//! Stored outputs, addressed by their content.
+//! Stored outputs, addressed by their content: in a folder, or in a bucket.
 //!
-//! A file is written beside its place, synced, and renamed into it, so it is
-//! there whole or not at all. Whether anybody still needs it is the store's
-//! knowledge; [`ArtifactStore::sweep`] removes what nobody names.
+//! A file is there whole or not at all, under a key made of its digest and
+//! nothing else that anybody may choose. Whether somebody still needs it is the
+//! store's knowledge; [`ArtifactStore::sweep`] removes what nobody names.
 
-use std::io::{self, Read, Write};
+mod bucket;
+mod cache;
+mod error;
+mod folder;
+mod place;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use bucket::BucketStore;
+pub use error::ArtifactError;
+use folder::Folder;
+pub use place::{ArtifactPlace, Bucket, DEFAULT_CACHE_BYTES, Location, PlaceError, S3Options};
+
+/// How much of a file is held at a time.
+const CHUNK_BYTES: usize = 128 * 1024;
 
 /// Points at stored bytes: what a task returns instead of the bytes themselves.
 ///
@@ -30,13 +46,31 @@ pub struct Artifact {
     pub size_bytes: u64,
 }
 
-/// A folder of artifacts. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct ArtifactStore {
-    root: Arc<Path>,
+impl Artifact {
+    fn new(name: &str, media_type: &str, hasher: &blake3::Hasher) -> Self {
+        Self {
+            digest: hasher.finalize().to_hex().to_string(),
+            name: clean_name(name),
+            media_type: media_type.to_owned(),
+            size_bytes: hasher.count(),
+        }
+    }
+
+    fn of(name: &str, media_type: &str, content: &[u8]) -> Self {
+        Self::new(name, media_type, blake3::Hasher::new().update(content))
+    }
+
+    /// Where it lies within a folder or bucket: `ab/abcd….png`.
+    ///
+    /// `None` when the digest is not 64 hex digits, so that a forged one never
+    /// becomes a path.
+    fn key(&self) -> Option<String> {
+        let hex = self.digest.as_str();
+        is_digest(hex).then(|| format!("{}/{hex}.{}", &hex[..2], extension(&self.media_type)))
+    }
 }
 
-/// What a [`ArtifactStore::sweep`] removed.
+/// What an [`ArtifactStore::sweep`] removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Files deleted.
@@ -45,234 +79,267 @@ pub struct Swept {
     pub bytes: u64,
 }
 
+/// Where artifacts are kept. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ArtifactStore {
+    kept: Kept,
+}
+
+/// What an artifact is made from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Bytes(&'a [u8]),
+    File(&'a Path),
+}
+
+#[derive(Debug, Clone)]
+enum Kept {
+    Folder(Folder),
+    Bucket(Arc<BucketStore>),
+}
+
 impl ArtifactStore {
-    /// Opens the folder, making it where it is missing.
+    /// Opens a folder, making it where it is missing.
     ///
     /// # Errors
     /// When the folder cannot be made.
     pub fn open(root: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(root.join("tmp"))?;
-        Ok(Self { root: root.into() })
+        Ok(Self {
+            kept: Kept::Folder(Folder::open(root)?),
+        })
     }
 
-    /// Where an artifact's bytes lie, whether or not they are there yet.
+    /// Opens the place an installation names, and looks whether it can be used.
     ///
-    /// `None` when the digest is not 64 hex digits, so that a forged one never
-    /// becomes a path.
+    /// Within a Tokio runtime, which from then on carries what goes over the network.
+    ///
+    /// # Errors
+    /// A sentence that says what is in the way and what mends it.
+    pub async fn open_at(place: &ArtifactPlace, data_dir: &Path) -> Result<Self, ArtifactError> {
+        match place {
+            ArtifactPlace::DataDir => {
+                let root = data_dir.join("artifacts");
+                Self::open(&root)
+                    .map_err(|error| unusable(&root, &error, "data directory (AQUATINT_DATA_DIR)"))
+            }
+            ArtifactPlace::Folder(root) => {
+                must_be_there(root)?;
+                Self::open(root)
+                    .map_err(|error| unusable(root, &error, "place (AQUATINT_ARTIFACTS)"))
+            }
+            ArtifactPlace::Bucket(bucket) => {
+                let store = BucketStore::open(bucket, data_dir.join("artifact-cache")).await?;
+                Ok(Self {
+                    kept: Kept::Bucket(Arc::new(store)),
+                })
+            }
+        }
+    }
+
+    /// Looks whether a place could be opened, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`ArtifactStore::open_at`].
+    pub async fn look(place: &ArtifactPlace) -> Result<(), ArtifactError> {
+        match place {
+            ArtifactPlace::DataDir => Ok(()),
+            ArtifactPlace::Folder(root) => {
+                must_be_there(root)?;
+                // Made and gone at once: the one sure way to know that it may be written.
+                let probe = tempfile::tempfile_in(root);
+                probe
+                    .map(drop)
+                    .map_err(|error| unusable(root, &error, "place (AQUATINT_ARTIFACTS)"))
+            }
+            ArtifactPlace::Bucket(bucket) => BucketStore::look(bucket).await,
+        }
+    }
+
+    /// The path of an artifact's bytes, whether or not they are there yet.
+    ///
+    /// `None` when they do not lie in a folder, or the digest is not 64 hex digits.
     #[must_use]
     pub fn path(&self, artifact: &Artifact) -> Option<PathBuf> {
-        let hex = artifact.digest.as_str();
-        let well_formed =
-            hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        well_formed.then(|| {
-            self.root
-                .join(&hex[..2])
-                .join(format!("{hex}.{}", extension(&artifact.media_type)))
-        })
+        match &self.kept {
+            Kept::Folder(folder) => folder.path(artifact),
+            Kept::Bucket(_) => None,
+        }
+    }
+
+    /// Where an artifact is, whether or not it is there yet; `None` when its digest is not 64 hex digits.
+    #[must_use]
+    pub fn location(&self, artifact: &Artifact) -> Option<Location> {
+        match &self.kept {
+            Kept::Folder(folder) => folder.path(artifact).map(Location::Path),
+            Kept::Bucket(bucket) => bucket.url(artifact).map(Location::Url),
+        }
     }
 
     /// Stores bytes under their hash. Blocking.
     ///
     /// # Errors
-    /// When the disk refuses; nothing half-written is left in place.
-    pub fn put(&self, name: &str, media_type: &str, content: &[u8]) -> io::Result<Artifact> {
-        let artifact = Artifact {
-            digest: blake3::hash(content).to_hex().to_string(),
-            name: clean_name(name),
-            media_type: media_type.to_owned(),
-            size_bytes: content.len() as u64,
-        };
-        self.place(&artifact, |file| file.write_all(content))?;
+    /// When the disk or the bucket refuses; nothing half-written is left in place.
+    pub fn put(
+        &self,
+        name: &str,
+        media_type: &str,
+        content: &[u8],
+    ) -> Result<Artifact, ArtifactError> {
+        let artifact = Artifact::of(name, media_type, content);
+        match &self.kept {
+            Kept::Folder(folder) => folder.put(&artifact, Source::Bytes(content))?,
+            Kept::Bucket(bucket) => bucket.put(&artifact, Source::Bytes(content))?,
+        }
         Ok(artifact)
     }
 
-    /// Stores a file's content under its hash; the file itself stays. Blocking.
+    /// Stores a file's content under its hash, a piece at a time; the file itself stays. Blocking.
     ///
     /// # Errors
-    /// When the file cannot be read or the disk refuses.
-    pub fn put_file(&self, name: &str, media_type: &str, path: &Path) -> io::Result<Artifact> {
+    /// When the file cannot be read, changes meanwhile, or the disk or the bucket refuses.
+    pub fn put_file(
+        &self,
+        name: &str,
+        media_type: &str,
+        path: &Path,
+    ) -> Result<Artifact, ArtifactError> {
         let mut hasher = blake3::Hasher::new();
-        let size_bytes = io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
-        let artifact = Artifact {
-            digest: hasher.finalize().to_hex().to_string(),
-            name: clean_name(name),
-            media_type: media_type.to_owned(),
-            size_bytes,
-        };
-        self.place(&artifact, |file| {
-            let mut rehash = blake3::Hasher::new();
-            let mut source = std::fs::File::open(path)?;
-            let mut buffer = vec![0; 128 * 1024];
-            loop {
-                let n = source.read(&mut buffer)?;
-                if n == 0 {
-                    break;
-                }
-                rehash.update(&buffer[..n]);
-                file.write_all(&buffer[..n])?;
-            }
-            if rehash.finalize().to_hex().as_str() == artifact.digest {
-                Ok(())
-            } else {
-                Err(io::Error::other(
-                    "the file changed while it was being stored",
-                ))
-            }
-        })?;
+        io::copy(&mut File::open(path)?, &mut hasher)?;
+        let artifact = Artifact::new(name, media_type, &hasher);
+        match &self.kept {
+            Kept::Folder(folder) => folder.put(&artifact, Source::File(path))?,
+            Kept::Bucket(bucket) => bucket.put(&artifact, Source::File(path))?,
+        }
         Ok(artifact)
     }
 
     /// Reads an artifact back, and checks it against its hash. Blocking.
     ///
     /// # Errors
-    /// When it is missing, or its bytes no longer match.
-    pub fn read(&self, artifact: &Artifact) -> io::Result<Vec<u8>> {
-        let path = self.path(artifact).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not an artifact: its digest is no BLAKE3 hash",
-            )
-        })?;
-        let content = std::fs::read(&path)?;
-        if blake3::hash(&content).to_hex().as_str() == artifact.digest {
-            Ok(content)
-        } else {
-            Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "artifact {} is damaged: its content no longer matches its hash",
-                    artifact.digest
-                ),
-            ))
+    /// When it is missing, or its bytes no longer match, or the bucket does not answer.
+    pub fn read(&self, artifact: &Artifact) -> Result<Vec<u8>, ArtifactError> {
+        match &self.kept {
+            Kept::Folder(folder) => folder.read(artifact),
+            Kept::Bucket(bucket) => {
+                let mut content = Vec::new();
+                bucket.copy(artifact, |bytes| {
+                    content.extend_from_slice(bytes);
+                    Ok(())
+                })?;
+                Ok(content)
+            }
         }
     }
 
-    /// Whether the bytes are there.
-    #[must_use]
-    pub fn contains(&self, artifact: &Artifact) -> bool {
-        self.path(artifact).is_some_and(|path| path.is_file())
+    /// Writes an artifact's bytes, checked against its hash, into a new file. Blocking.
+    ///
+    /// # Errors
+    /// As [`ArtifactStore::read`], and when the file exists or cannot be written;
+    /// then what was written of it is removed.
+    pub fn copy_to(&self, artifact: &Artifact, path: &Path) -> Result<(), ArtifactError> {
+        let cannot = |error: &io::Error| {
+            ArtifactError::File(format!("cannot write {}: {error}", path.display()))
+        };
+        let mut file = File::create_new(path).map_err(|error| cannot(&error))?;
+        let write = |bytes: &[u8]| file.write_all(bytes);
+        let copied = match &self.kept {
+            Kept::Folder(folder) => folder.copy(artifact, write),
+            Kept::Bucket(bucket) => bucket.copy(artifact, write),
+        };
+        if copied.is_err() {
+            let _ = std::fs::remove_file(path);
+        }
+        copied
+    }
+
+    /// Opens a local file with an artifact's bytes, fetched and checked where they lie elsewhere. Blocking.
+    ///
+    /// # Errors
+    /// As [`ArtifactStore::read`].
+    pub fn open_file(&self, artifact: &Artifact) -> Result<File, ArtifactError> {
+        match &self.kept {
+            Kept::Folder(folder) => folder.open_file(artifact),
+            Kept::Bucket(bucket) => bucket.open_file(artifact),
+        }
     }
 
     /// Makes a file young again, so that no sweep takes it; false when it is not there. Blocking.
     #[must_use]
     pub fn renew(&self, artifact: &Artifact) -> bool {
-        let renewed = || {
-            let _lock = self.lock(Lock::Shared)?;
-            let path = self.path(artifact).ok_or(io::ErrorKind::NotFound)?;
-            std::fs::File::options()
-                .append(true)
-                .open(path)?
-                .set_modified(SystemTime::now())
-        };
-        renewed().is_ok()
+        match &self.kept {
+            Kept::Folder(folder) => folder.renew(artifact),
+            Kept::Bucket(bucket) => bucket.renew(artifact),
+        }
+    }
+
+    /// Those of these artifacts whose bytes are not there. Blocking.
+    ///
+    /// # Errors
+    /// When the bucket does not answer.
+    pub fn missing(&self, artifacts: Vec<Artifact>) -> Result<Vec<Artifact>, ArtifactError> {
+        match &self.kept {
+            Kept::Folder(folder) => Ok(artifacts
+                .into_iter()
+                .filter(|artifact| !folder.contains(artifact))
+                .collect()),
+            Kept::Bucket(bucket) => bucket.missing(artifacts),
+        }
     }
 
     /// Deletes files older than `min_age` that `is_needed` does not claim. Blocking.
     ///
-    /// `is_needed` gets a batch of digests and returns those somebody names. It
-    /// is asked while the folder is locked against writers, so a file that an
-    /// attempt has just stored or reused (which renews its age) is safe.
+    /// `is_needed` gets a batch of digests and returns those somebody names.
+    ///
+    /// In a folder it is asked while writers are locked out, so a file that an
+    /// attempt has just stored or reused (which renews its age) is safe. A bucket
+    /// has no locks: there each file's age is read again just before it is
+    /// deleted, and `min_age` must be longer than the longest attempt.
     ///
     /// # Errors
-    /// When the folder cannot be read, or `is_needed` fails.
-    pub fn sweep<E: From<io::Error>>(
+    /// When the place cannot be read, or `is_needed` fails.
+    pub fn sweep<E: From<ArtifactError>>(
         &self,
         min_age: Duration,
-        mut is_needed: impl FnMut(&[String]) -> Result<std::collections::HashSet<String>, E>,
+        is_needed: impl FnMut(&[String]) -> Result<HashSet<String>, E>,
     ) -> Result<Swept, E> {
-        let mut swept = Swept::default();
-        let _lock = self.lock(Lock::Exclusive)?;
-        let old = |meta: &std::fs::Metadata| {
-            let age = meta
-                .modified()
-                .ok()
-                .and_then(|m| SystemTime::now().duration_since(m).ok());
-            age.is_some_and(|age| age >= min_age)
-        };
-        for shelf in std::fs::read_dir(&*self.root)? {
-            let shelf = shelf?;
-            if !shelf.file_type()?.is_dir() {
-                continue;
-            }
-            let is_tmp = shelf.file_name() == "tmp";
-            let mut candidates = Vec::new();
-            for file in std::fs::read_dir(shelf.path())? {
-                let file = file?;
-                let meta = file.metadata()?;
-                if meta.is_file() && old(&meta) {
-                    candidates.push((file.path(), meta.len()));
-                }
-            }
-            let digest_of = |path: &Path| {
-                path.file_stem()
-                    .map(|s| s.to_string_lossy().into_owned())
-                    .unwrap_or_default()
-            };
-            let needed = if is_tmp || candidates.is_empty() {
-                std::collections::HashSet::new()
-            } else {
-                let digests: Vec<String> = candidates.iter().map(|(p, _)| digest_of(p)).collect();
-                is_needed(&digests)?
-            };
-            for (path, bytes) in candidates {
-                if !needed.contains(&digest_of(&path)) {
-                    std::fs::remove_file(&path)?;
-                    swept.files += 1;
-                    swept.bytes += bytes;
-                }
-            }
+        match &self.kept {
+            Kept::Folder(folder) => folder.sweep(min_age, is_needed),
+            Kept::Bucket(bucket) => bucket.sweep(min_age, is_needed),
         }
-        Ok(swept)
-    }
-
-    /// Writes beside, syncs, renames; or renews the age of what is there already.
-    fn place(
-        &self,
-        artifact: &Artifact,
-        write: impl FnOnce(&mut std::fs::File) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let path = self
-            .path(artifact)
-            .expect("a digest just computed is well formed");
-        {
-            let _lock = self.lock(Lock::Shared)?;
-            if let Ok(file) = std::fs::File::options().append(true).open(&path)
-                && file.metadata()?.len() == artifact.size_bytes
-            {
-                return file.set_modified(SystemTime::now());
-            }
-        }
-        let shelf = path.parent().expect("a place has a shelf");
-        std::fs::create_dir_all(shelf)?;
-        let mut temporary = tempfile::Builder::new()
-            .prefix("w-")
-            .tempfile_in(self.root.join("tmp"))?;
-        write(temporary.as_file_mut())?;
-        temporary.as_file().sync_data()?;
-        let _lock = self.lock(Lock::Shared)?;
-        temporary.persist(&path).map_err(|e| e.error)?;
-        // The name must survive a power cut too, not the bytes alone.
-        std::fs::File::open(shelf)?.sync_all()
-    }
-
-    fn lock(&self, kind: Lock) -> io::Result<std::fs::File> {
-        let file = std::fs::File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.root.join("tmp/.lock"))?;
-        match kind {
-            Lock::Shared => file.lock_shared()?,
-            Lock::Exclusive => file.lock()?,
-        }
-        Ok(file)
     }
 }
 
-#[derive(Clone, Copy)]
-enum Lock {
-    Shared,
-    Exclusive,
+fn changed_meanwhile() -> ArtifactError {
+    ArtifactError::File("the file changed while it was being stored".to_owned())
+}
+
+/// A share that is not mounted would otherwise be a fresh, private folder.
+fn must_be_there(root: &Path) -> Result<(), ArtifactError> {
+    if root.is_dir() {
+        return Ok(());
+    }
+    Err(ArtifactError::Refused(format!(
+        "the artifacts folder {} is not there; make it, mount it, or name another (AQUATINT_ARTIFACTS)",
+        root.display()
+    )))
+}
+
+fn unusable(root: &Path, error: &io::Error, other: &str) -> ArtifactError {
+    ArtifactError::Refused(format!(
+        "cannot use the folder {}: {error}; choose another {other}",
+        root.display()
+    ))
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The digest in a key of ours, `ab/abcd….png`; `None` for any other.
+fn digest_of_key(key: &str) -> Option<&str> {
+    let (shelf, file) = key.split_once('/')?;
+    let (digest, _) = file.split_once('.')?;
+    (is_digest(digest) && digest.starts_with(shelf) && shelf.len() == 2).then_some(digest)
 }
 
 /// A file extension people's programs recognise.

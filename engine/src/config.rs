@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::artifact::ArtifactPlace;
 use crate::id::QueueName;
 use crate::store::{Abilities, Database, Durability};
 use crate::time::Clock;
@@ -19,6 +20,8 @@ pub struct EngineConfig {
     pub database: Database,
     /// How processes that share a database ring at each other's door; `None` where there is only one.
     pub redis: Option<RedisConfig>,
+    /// Where artifacts are kept.
+    pub artifacts: ArtifactPlace,
     /// What a power cut may take.
     pub durability: Durability,
     /// Where "now" comes from.
@@ -39,6 +42,7 @@ impl EngineConfig {
             data_dir,
             database: Database::Sqlite { path },
             redis: None,
+            artifacts: ArtifactPlace::default(),
             durability: Durability::default(),
             clock: Clock::system(),
             lease: Duration::from_secs(15),

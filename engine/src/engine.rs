@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-use crate::artifact::{Artifact, ArtifactStore, Swept};
+use crate::artifact::{Artifact, ArtifactStore, Location, Swept};
 use crate::config::{EngineConfig, WorkerConfig};
 use crate::error::EngineError;
 use crate::id::RunId;
@@ -104,15 +104,13 @@ impl Engine {
             path: config.data_dir.join(what),
             reason: error.to_string(),
         };
-        let artifacts = ArtifactStore::open(&config.data_dir.join("artifacts"))
-            .map_err(|e| folder("artifacts", &e))?;
+        let artifacts = ArtifactStore::open_at(&config.artifacts, &config.data_dir).await?;
         let doorbell = match &config.redis {
             Some(redis) => Some(Doorbell::connect(redis.clone()).await?),
             None => None,
         };
         let herald = doorbell.clone().map(|d| Arc::new(d) as Arc<dyn Herald>);
-        let (clock, durability) = (config.clock.clone(), config.durability);
-        let store = Store::open(&config.database, durability, clock, herald).await?;
+        let store = Store::open(&config, herald).await?;
         if let Some(doorbell) = &doorbell {
             tokio::spawn(pass_on_notices(doorbell.listen(), store.clone()));
         }
@@ -360,10 +358,25 @@ impl Engine {
         Ok(self.shared.store.artifacts(run).await?)
     }
 
-    /// Where an artifact's bytes lie.
+    /// The path of an artifact's bytes; `None` where they lie in a bucket.
     #[must_use]
     pub fn artifact_path(&self, artifact: &Artifact) -> Option<std::path::PathBuf> {
         self.shared.artifacts.path(artifact)
+    }
+
+    /// Where an artifact is: a path, or an address within a bucket.
+    #[must_use]
+    pub fn artifact_location(&self, artifact: &Artifact) -> Option<Location> {
+        self.shared.artifacts.location(artifact)
+    }
+
+    /// Opens a local file with an artifact's bytes, fetched first where they lie elsewhere.
+    ///
+    /// # Errors
+    /// When it is missing or damaged, or the bucket does not answer.
+    pub async fn open_artifact(&self, artifact: &Artifact) -> Result<std::fs::File, EngineError> {
+        let (store, artifact) = (self.shared.artifacts.clone(), artifact.clone());
+        Ok(blocking(move || store.open_file(&artifact)).await?)
     }
 
     /// The run's events after number `seq`, oldest first; 1,000 commits' worth at most.
@@ -406,14 +419,13 @@ impl Engine {
         let (artifacts, store) = (self.shared.artifacts.clone(), store.clone());
         let runtime = tokio::runtime::Handle::current();
         let scratch = self.shared.config.data_dir.join("scratch");
-        let swept = tokio::task::spawn_blocking(move || {
+        blocking(move || {
             remove_old_folders(&scratch, min_age)?;
             artifacts.sweep(min_age, |digests| -> Result<HashSet<String>, EngineError> {
                 Ok(runtime.block_on(store.needed(digests))?)
             })
         })
-        .await;
-        swept.map_err(|_| EngineError::NoRuns)?
+        .await
     }
 
     /// How the doorbell fares; `None` where there is none.
@@ -425,20 +437,17 @@ impl Engine {
     /// Recounts everything: promises of the database, and files that should be there.
     ///
     /// # Errors
-    /// A store error.
+    /// A store error, or a bucket that does not answer.
     pub async fn check(&self) -> Result<CheckReport, EngineError> {
         let broken = self.shared.store.check().await?;
         let referenced = self.shared.store.referenced().await?;
         let artifacts = self.shared.artifacts.clone();
-        let missing = tokio::task::spawn_blocking(move || {
-            let gone = referenced.iter().filter(|a| !artifacts.contains(a));
-            gone.map(|a| format!("artifact {} (`{}`) is missing", a.digest, a.name))
-                .collect()
-        });
-        Ok(CheckReport {
-            broken,
-            missing: missing.await.unwrap_or_default(),
-        })
+        let gone = blocking(move || artifacts.missing(referenced)).await?;
+        let missing = gone
+            .iter()
+            .map(|a| format!("artifact {} (`{}`) is missing", a.digest, a.name))
+            .collect();
+        Ok(CheckReport { broken, missing })
     }
 
     /// Finishes what is being written and closes the database. Stop workers first.
@@ -476,6 +485,18 @@ impl Herald for Doorbell {
         if !tidings.touched.is_empty() {
             self.publish(Notice::Touched(tidings.touched));
         }
+    }
+}
+
+/// Runs work that waits for disks or the network off the async threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that is ending takes work back, and nothing waits on it any more.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

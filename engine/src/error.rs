@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::artifact::ArtifactError;
 use crate::id::QueueName;
 use crate::library::LibraryError;
 use crate::store::StoreError;
@@ -119,6 +120,9 @@ pub enum EngineError {
         /// Why.
         reason: String,
     },
+    /// Where artifacts are kept cannot be used.
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactError),
     /// A file cannot be read or removed.
     #[error("file error: {0}")]
     File(String),

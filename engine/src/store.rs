@@ -69,6 +69,7 @@ use connection::Connection;
 use plans::Plans;
 use readers::Readers;
 
+use crate::config::EngineConfig;
 use crate::id::{QueueName, RunId};
 use crate::time::Clock;
 use notifier::Notifier;
@@ -86,19 +87,18 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the database, making and migrating what is needed, and starts the writer.
     pub(crate) async fn open(
-        database: &Database,
-        durability: Durability,
-        clock: Clock,
+        config: &EngineConfig,
         herald: Option<Arc<dyn Herald>>,
     ) -> Result<Self, StoreError> {
-        match database {
+        let clock = config.clock.clone();
+        match &config.database {
             Database::Sqlite { path } => {
-                let (conn, readers) = open::sqlite::connect(path, durability).await?;
+                let (conn, readers) = open::sqlite::connect(path, config.durability).await?;
                 let conn = Connection::sqlite(conn);
                 Ok(Self::over(conn, Readers::Sqlite(readers), clock, herald))
             }
             Database::Postgres(url) => {
-                let opened = open::postgres::connect(url, &clock).await?;
+                let opened = open::postgres::connect(url, &clock, config.lease).await?;
                 let conn = Connection::postgres(opened.conn, opened.options);
                 let readers = Readers::Postgres(opened.readers);
                 Ok(Self::over(conn, readers, clock, herald))

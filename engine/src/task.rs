@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::artifact::{Artifact, ArtifactStore};
+use crate::artifact::{Artifact, ArtifactError, ArtifactStore};
 use crate::id::{RunId, StepName, WorkflowName};
 
 /// The largest output a task may return as JSON; what is larger belongs in an artifact.
@@ -398,7 +398,8 @@ impl TaskContext {
     /// Stores bytes as an artifact of this attempt.
     ///
     /// # Errors
-    /// Retryable, class `io`, when the disk refuses.
+    /// Retryable, class `io` or `artifact_store`, when the disk refuses or the bucket does not
+    /// answer; fatal, class `artifact_store`, when the bucket lets nobody in.
     pub async fn save(
         &self,
         name: &str,
@@ -413,7 +414,8 @@ impl TaskContext {
     /// [`TaskContext::save`], from within [`TaskContext::blocking`].
     ///
     /// # Errors
-    /// Retryable, class `io`, when the disk refuses.
+    /// Retryable, class `io` or `artifact_store`, when the disk refuses or the bucket does not
+    /// answer; fatal, class `artifact_store`, when the bucket lets nobody in.
     pub fn save_blocking(
         &self,
         name: &str,
@@ -452,19 +454,37 @@ impl TaskContext {
     /// Reads an artifact that an input names.
     ///
     /// # Errors
-    /// Fatal, class `missing_artifact`, when it is not there or damaged.
+    /// Fatal, class `missing_artifact`, when it is not there or damaged; retryable,
+    /// class `artifact_store`, when it lies in a bucket that does not answer.
     pub async fn read(&self, artifact: &Artifact) -> Result<Vec<u8>, TaskError> {
         let artifact = artifact.clone();
         self.blocking(move |ctx| {
-            ctx.shared.artifacts.read(&artifact).map_err(|error| {
-                TaskError::fatal(
-                    "missing_artifact",
-                    format!(
-                        "artifact `{}` ({}): {error}",
-                        artifact.name, artifact.digest
-                    ),
-                )
-            })
+            let content = ctx.shared.artifacts.read(&artifact);
+            content.map_err(|error| about(&artifact, error))
+        })
+        .await
+    }
+
+    /// Writes an artifact that an input names into a new file in the scratch folder,
+    /// a piece at a time: for what is large, and for programs that want a path.
+    ///
+    /// # Errors
+    /// Fatal, class `outside_scratch`, when `relative` would lead out of the folder;
+    /// as [`TaskContext::read`]; and retryable, class `io`, when the file cannot be written.
+    pub async fn place(
+        &self,
+        artifact: &Artifact,
+        relative: impl AsRef<Path>,
+    ) -> Result<PathBuf, TaskError> {
+        let path = self.scratch_file(relative)?;
+        let artifact = artifact.clone();
+        self.blocking(move |ctx| {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            let placed = ctx.shared.artifacts.copy_to(&artifact, &path);
+            placed.map_err(|error| about(&artifact, error))?;
+            Ok(path)
         })
         .await
     }
@@ -491,6 +511,16 @@ impl TaskContext {
         // Nobody listens once the attempt is over; what it says then is late.
         let _ = self.shared.reports.send(report);
     }
+}
+
+/// A failure to have an artifact, with its name.
+fn about(artifact: &Artifact, error: ArtifactError) -> TaskError {
+    let mut error = TaskError::from(error);
+    error.message = format!(
+        "artifact `{}` ({}): {}",
+        artifact.name, artifact.digest, error.message
+    );
+    error
 }
 
 fn outside_scratch(path: &Path) -> TaskError {

@@ -315,12 +315,14 @@ async fn heartbeats(
             holds: holds.clone(),
             status: status::of(&demand),
         };
-        // The store may hang as well as refuse: either way the lease runs out.
-        let answer = tokio::time::timeout(
-            lease.saturating_sub(asked - last_renewed),
-            shared.store.write(beat),
-        )
-        .await;
+        // The store may hang as well as refuse: either way the lease runs out. Once
+        // it has, there is nothing left to hurry for, and an answer is worth waiting for.
+        let patience = if has_given_up {
+            lease
+        } else {
+            lease.saturating_sub(asked - last_renewed)
+        };
+        let answer = tokio::time::timeout(patience, shared.store.write(beat)).await;
         match answer {
             Ok(Ok(Answer::Beat {
                 is_live: true,
@@ -358,7 +360,7 @@ async fn heartbeats(
             Ok(Err(error)) => tracing::warn!(%error, "could not renew the lease; trying again"),
             Err(_) => {}
         }
-        if last_renewed.elapsed() >= lease {
+        if last_renewed.elapsed() >= lease && !has_given_up {
             tracing::error!(
                 "the lease could not be renewed in time: stopping this worker's own work, since others may begin it now"
             );

@@ -193,6 +193,16 @@ fn only_the_doorbell_knows_redis() {
 }
 
 #[test]
+fn only_artifacts_and_the_doorbell_go_over_the_network_by_themselves() {
+    let elsewhere =
+        engine(|path| !is_below(path, "artifact") && !is_below(path, "transport/redis"));
+    none(
+        &offences(&elsewhere, &["object_store", "rustls", "url::Url"]),
+        "what is not in the database lies behind `ArtifactStore`",
+    );
+}
+
+#[test]
 fn what_is_pure_knows_no_clock_no_chance_and_waits_for_nothing() {
     let is_pure = |path: &str| {
         ["id", "workflow", "retry", "schedule", "run", "transition"]
@@ -221,7 +231,7 @@ fn what_is_pure_knows_no_clock_no_chance_and_waits_for_nothing() {
 
 #[test]
 fn the_engine_has_one_clock() {
-    let elsewhere = engine(|path| path != "time.rs" && path != "artifact.rs");
+    let elsewhere = engine(|path| path != "time.rs" && !is_below(path, "artifact"));
     none(
         &offences(&elsewhere, &["SystemTime::now", "SystemTime"]),
         "the time of day comes from `time::Clock`",

@@ -182,12 +182,7 @@ fn output_paths(ctx: &TaskContext, input: &Input) -> Result<Vec<PathBuf>, TaskEr
 
 async fn lay_inputs(ctx: &TaskContext, input: &Input) -> Result<(), TaskError> {
     for file in &input.inputs {
-        let path = ctx.scratch_file(&file.path)?;
-        let content = ctx.read(&file.artifact).await?;
-        if let Some(folder) = path.parent() {
-            tokio::fs::create_dir_all(folder).await?;
-        }
-        tokio::fs::write(&path, content).await?;
+        ctx.place(&file.artifact, &file.path).await?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use aquatint_engine::Engine;
+use aquatint_engine::artifact::Location;
 use aquatint_engine::store::ArtifactView;
 use clap::Args;
 use serde_json::{Value, json};
@@ -29,14 +30,19 @@ pub(crate) struct Artifacts {
 /// Lists files, or copies them out.
 pub(crate) async fn run(context: &Context, args: Artifacts) -> Result {
     let engine = context.open_store().await?;
+    let shown = show(context, &engine, args).await;
+    engine.close().await;
+    shown
+}
+
+async fn show(context: &Context, engine: &Engine, args: Artifacts) -> Result {
     let run = engine.find(&args.run.run).await?;
     let found = engine.artifacts(run).await?;
-    engine.close().await;
     if args.json {
         return output::json(
             &found
                 .iter()
-                .map(|file| document(&engine, file))
+                .map(|file| document(engine, file))
                 .collect::<Vec<Value>>(),
         );
     }
@@ -45,32 +51,37 @@ pub(crate) async fn run(context: &Context, args: Artifacts) -> Result {
         return Ok(());
     }
     let Some(folder) = args.output else {
-        return output::data(&table(&engine, &found).render(None));
+        return output::data(&table(engine, &found).render(None));
     };
     for file in &found {
-        if let Some(stored) = engine.artifact_path(&file.artifact) {
-            let path = files::copy_into(&folder, &file.artifact.name, &stored)?;
-            output::data(&format!("{}\n", path.display()))?;
-        }
+        let path = files::copy_artifact(engine, &folder, &file.artifact).await?;
+        output::data(&format!("{}\n", path.display()))?;
     }
     Ok(())
 }
 
-/// A file with its path, as JSON.
+/// A file with its path, or its address in a bucket, as JSON.
 pub(crate) fn document(engine: &Engine, file: &ArtifactView) -> Value {
-    json!({
+    let location = engine.artifact_location(&file.artifact);
+    let mut document = json!({
         "step": file.step,
         "item": file.item,
         "name": file.artifact.name,
         "media_type": file.artifact.media_type,
         "size_bytes": file.artifact.size_bytes,
         "digest": file.artifact.digest,
-        "path": engine.artifact_path(&file.artifact),
+        "path": null,
         "created_at": file.created_at,
-    })
+    });
+    match location {
+        Some(Location::Url(url)) => document["url"] = url.into(),
+        Some(other) => document["path"] = other.to_string().into(),
+        None => {}
+    }
+    document
 }
 
-/// Files with their paths, for people.
+/// Files with their paths or addresses, for people.
 pub(crate) fn table(engine: &Engine, files: &[ArtifactView]) -> Table {
     let mut table = Table::default();
     for file in files {
@@ -78,10 +89,12 @@ pub(crate) fn table(engine: &Engine, files: &[ArtifactView]) -> Table {
             .item
             .map(|item| format!("[{item}]"))
             .unwrap_or_default();
-        let path = engine.artifact_path(&file.artifact);
-        let (path, style) = match &path {
-            Some(path) if path.is_file() => (path.display().to_string(), PLAIN),
-            Some(path) => (format!("{} (missing)", path.display()), RED),
+        let (path, style) = match engine.artifact_location(&file.artifact) {
+            Some(Location::Path(path)) if !path.is_file() => {
+                (format!("{} (missing)", path.display()), RED)
+            }
+            // Whether an object is there, `aquatint check` tells: a table should not wait for that.
+            Some(location) => (location.to_string(), PLAIN),
             None => ("(its digest is damaged)".to_owned(), RED),
         };
         table.row([

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use aquatint_engine::Database;
+use aquatint_engine::artifact::{ArtifactPlace, ArtifactStore};
 use aquatint_engine::library::LibraryError;
+use aquatint_engine::{Engine, Library, Registry};
 use clap::Args;
 use serde_json::json;
 
@@ -45,6 +47,7 @@ pub(crate) async fn run(context: &Context, args: Doctor) -> Result {
     let data_dir = context.settings.data_dir.as_path();
     findings.push(folder(data_dir));
     findings.extend(disk(data_dir));
+    findings.extend(artifacts(context).await);
     findings.push(database(context).await);
     findings.extend(definitions(context));
     let sick = findings.iter().filter(|f| !f.fine).count() as u64;
@@ -146,6 +149,31 @@ fn disk(data_dir: &Path) -> Option<Finding> {
     })
 }
 
+/// Whether artifacts can be kept where the settings say; nothing where that is the data directory.
+async fn artifacts(context: &Context) -> Option<Finding> {
+    let place = &context.settings.artifacts;
+    let shown = match place {
+        ArtifactPlace::Folder(folder) => folder.display().to_string(),
+        ArtifactPlace::Bucket(bucket) => bucket.to_string(),
+        _ => return None,
+    };
+    let text = match ArtifactStore::look(place).await {
+        Ok(()) => {
+            return Some(Finding {
+                what: "artifacts",
+                fine: true,
+                text: format!("{shown} can be used"),
+            });
+        }
+        Err(error) => error.to_string(),
+    };
+    Some(Finding {
+        what: "artifacts",
+        fine: false,
+        text,
+    })
+}
+
 async fn database(context: &Context) -> Finding {
     let what = "database";
     let config = context.settings.engine();
@@ -159,7 +187,10 @@ async fn database(context: &Context) -> Finding {
         };
     }
     let counted = async {
-        let engine = context.open_store().await?;
+        // Where artifacts lie is looked at by itself, so that neither trouble hides the other.
+        let mut config = context.settings.engine();
+        config.artifacts = ArtifactPlace::DataDir;
+        let engine = Engine::open(config, Library::new(Registry::new())).await?;
         let counts = engine.counts().await;
         engine.close().await;
         Ok::<_, Exit>(counts?)

@@ -86,7 +86,7 @@ fn text(
     if let Some(Value::Object(outputs)) = &run.output {
         let placed: Vec<_> = files
             .iter()
-            .filter_map(|f| Some((f.artifact.clone(), engine.artifact_path(&f.artifact)?)))
+            .filter_map(|f| Some((f.artifact.clone(), engine.artifact_location(&f.artifact)?)))
             .collect();
         let _ = writeln!(text, "\n{}", styled(DIM, "outputs"));
         for (name, value) in outputs {

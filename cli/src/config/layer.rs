@@ -12,11 +12,34 @@ use super::{Flags, Origin, name};
 use crate::exit::{Exit, Result};
 
 /// One layer: values, and what it is called.
-#[derive(Debug)]
 pub(super) struct Layer {
     name: String,
     file: Option<PathBuf>,
+    /// May hold secrets: not to be shown.
     values: Dict,
+}
+
+impl std::fmt::Debug for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Layer")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Layer {
+    /// Values from outside the configuration, by their dotted keys.
+    pub(super) fn ambient(name: &str, found: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut values = Dict::new();
+        for (key, value) in found {
+            insert(&mut values, &key, value.into());
+        }
+        Self {
+            name: name.to_owned(),
+            file: None,
+            values,
+        }
+    }
 }
 
 impl Provider for Layer {
@@ -52,6 +75,18 @@ const VARIABLES: &[(&str, &str, Shape)] = &[
     ("AQUATINT_DATABASE_URL", "database_url", Shape::Text),
     ("AQUATINT_REDIS_URL", "redis_url", Shape::Text),
     ("AQUATINT_NAMESPACE", "namespace", Shape::Text),
+    ("AQUATINT_ARTIFACTS", "artifacts", Shape::Text),
+    ("AQUATINT_S3_ENDPOINT", "s3.endpoint", Shape::Text),
+    ("AQUATINT_S3_REGION", "s3.region", Shape::Text),
+    ("AQUATINT_S3_ACCESS_KEY_ID", "s3.access_key_id", Shape::Text),
+    (
+        "AQUATINT_S3_SECRET_ACCESS_KEY",
+        "s3.secret_access_key",
+        Shape::Text,
+    ),
+    ("AQUATINT_S3_SESSION_TOKEN", "s3.session_token", Shape::Text),
+    ("AQUATINT_S3_ALLOW_HTTP", "s3.allow_http", Shape::Bool),
+    ("AQUATINT_S3_CACHE_BYTES", "s3.cache_bytes", Shape::Number),
     ("AQUATINT_QUEUES", "queues", Shape::Text),
     ("AQUATINT_LABELS", "labels", Shape::Words),
     ("AQUATINT_MEMORY", "memory", Shape::Text),
@@ -164,8 +199,9 @@ fn file(path: &Path) -> Result<Option<Layer>> {
     let mut values = value.into_dict().unwrap_or_default();
     // A path in a file is meant from where the file is.
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    for key in ["data_dir", "definitions"] {
-        if let Some(value) = values.get_mut(key) {
+    for key in ["data_dir", "definitions", "artifacts"] {
+        let value = values.get_mut(key);
+        if let Some(value) = value.filter(|v| !v.as_str().is_some_and(|v| v.contains("://"))) {
             rebase(value, folder);
         }
     }
@@ -394,10 +430,7 @@ fn walk(figment: &Figment, prefix: &str, values: &Dict, found: &mut Vec<Origin>)
             walk(figment, &key, inner, found);
             continue;
         }
-        let secret = ["token", "secret", "password", "key"]
-            .iter()
-            .any(|word| key.to_lowercase().contains(word));
-        let value = if secret {
+        let value = if is_secret(&key) {
             "(hidden)".to_owned()
         } else if key.ends_with("_url") {
             let url = shown(value);
@@ -412,6 +445,14 @@ fn walk(figment: &Figment, prefix: &str, values: &Dict, found: &mut Vec<Origin>)
         let from = origin(figment, &key);
         found.push(Origin { key, value, from });
     }
+}
+
+/// Whether a key's value could be a secret, by the words in it.
+pub(super) fn is_secret(key: &str) -> bool {
+    let key = key.to_lowercase();
+    ["token", "secret", "password", "key"]
+        .iter()
+        .any(|word| key.contains(word))
 }
 
 fn shown(value: &Value) -> String {

@@ -79,6 +79,22 @@ fn a_wrong_setting_is_refused_with_its_place_and_the_nearest_name() {
             "queues = \"gpu\"",
             "aquatint.toml: queues: expected `name:slots`, got `gpu`",
         ),
+        (
+            "artifacts = \"gs://bucket\"",
+            "aquatint.toml: artifacts: expected a folder, `file:///folder` or `s3://bucket/prefix`; `gs://` is none of them",
+        ),
+        (
+            "artifacts = \"s3://bucket\"",
+            "aquatint.toml: artifacts: the bucket `bucket` needs credentials; set AQUATINT_S3_ACCESS_KEY_ID",
+        ),
+        (
+            "artifacts = \"s3://bucket\"\n[s3]\nendpoint = \"http://far.example\"",
+            "aquatint.toml: s3.endpoint: expected `https://host`",
+        ),
+        (
+            "[s3]\nsecret_access_key = 4242424242",
+            "aquatint.toml: s3.secret_access_key: expected a string\n",
+        ),
         ("lease = \n", "aquatint.toml:1: "),
     ] {
         home.write("aquatint.toml", file);

@@ -95,6 +95,7 @@ impl<'a> Cluster<'a> {
                 self.folder.path().join("definitions"),
             )
             .env("AQUATINT_LEASE", "3s")
+            .env("AQUATINT_LOG", "aquatint_engine=info")
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -202,7 +203,7 @@ impl<'a> Cluster<'a> {
         let text =
             std::fs::read_to_string(self.folder.path().join("workers.log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
+        lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
     /// Files on disk that no run names, once all workers are gone and leftovers were swept.

@@ -8,10 +8,13 @@ use aquatint_engine::RunState;
 use aquatint_engine::run::{AttemptOutcome, EventKind};
 
 use crate::Plan;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, LEASE};
 use crate::faults::Fault;
 use crate::load::expected;
 use crate::servers::Servers;
+
+/// Two leases: whatever happened, work goes on after that.
+const RECOVERY: Duration = Duration::from_secs(2 * LEASE.as_secs());
 
 /// What came of all trials of a fault.
 #[derive(Debug)]
@@ -74,6 +77,12 @@ pub(crate) async fn of(fault: Fault, servers: &Servers, plan: Plan) -> Verdict {
         cluster.warm_up(plan.runs as u64 / 8).await;
         fault.strike(&mut cluster, plan).await;
         verdict.recovery = verdict.recovery.max(cluster.probe().await);
+        if verdict.recovery > RECOVERY {
+            let limit = RECOVERY.as_secs();
+            verdict
+                .wrong
+                .push(format!("recovery took longer than {limit} s"));
+        }
         if cluster.settles().await {
             verdict.inspect(&cluster).await;
         } else {

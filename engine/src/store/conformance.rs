@@ -48,6 +48,7 @@ use super::{
     Abilities, Answer, Claim, Database, Demand, Durability, Granted, Lane, Op, PostgresUrl, Store,
     StoreError, Wanted, WorkerRow, WorkerStatus,
 };
+use crate::config::EngineConfig;
 use crate::id::{QueueName, RunId, WorkerId};
 use crate::run::{AttemptOutcome, NewRun, RunOptions, RunState, TaskKey};
 use crate::task::TaskError;
@@ -109,6 +110,20 @@ impl Base {
         }
     }
 
+    /// What an engine would be told.
+    fn config(&self, clock: Clock) -> EngineConfig {
+        let mut config = EngineConfig::new("");
+        config.database = self.database.clone();
+        config.durability = Durability::Normal;
+        config.clock = clock;
+        config.lease = LEASE;
+        config
+    }
+
+    async fn open(&self, clock: Clock) -> Result<Store, StoreError> {
+        Store::open(&self.config(clock), None).await
+    }
+
     /// The file, where there is one.
     fn path(&self) -> &Path {
         match &self.database {
@@ -157,8 +172,7 @@ enum Stranger {
 /// A migrated database on the server, and a session as the writer has it.
 pub(super) async fn empty_postgres() -> (PgConnection, Base) {
     let base = Base::postgres().await;
-    let store = Store::open(&base.database, Durability::Full, Clock::system(), None);
-    store.await.unwrap().close().await;
+    base.open(Clock::system()).await.unwrap().close().await;
     match stranger(&base).await {
         Stranger::Postgres(conn) => (conn, base),
         Stranger::Sqlite(_) => unreachable!("it is a server"),
@@ -227,9 +241,7 @@ impl House {
 
     /// Another process at the same database.
     async fn beside(base: &Base, clock: Clock, queues: &[(&str, usize)]) -> Self {
-        let store = Store::open(&base.database, Durability::Normal, clock.clone(), None)
-            .await
-            .unwrap();
+        let store = base.open(clock.clone()).await.unwrap();
         Self::over(store, base, clock, queues).await
     }
 

@@ -19,14 +19,12 @@ use crate::time::{Clock, Timestamp};
 const SLOW_POLL: Duration = Duration::from_secs(1);
 
 /// Settings of a session that runs our statements. Every plan is by key or by a partial index, whatever
-/// the statistics say at the moment; and a process that is stopped in the middle of a transaction must not
-/// keep its locks.
+/// the statistics say at the moment.
 pub(super) const SESSION: &str = "\
 set standard_conforming_strings = on; \
 set plan_cache_mode = force_generic_plan; \
 set enable_hashjoin = off; set enable_mergejoin = off; set enable_seqscan = off; \
 set jit = off; \
-set idle_in_transaction_session_timeout = '5s'; \
 set statement_timeout = '60s'; \
 set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 3; set tcp_keepalives_count = 3";
 

@@ -294,7 +294,7 @@ async fn processes_that_start_together_on_an_empty_database_make_it_once() {
     let base = Base::postgres().await;
     let opened = futures_util::future::join_all((0..6).map(|_| {
         let base = base.clone();
-        async move { Store::open(&base.database, Durability::Full, Clock::system(), None).await }
+        async move { base.open(Clock::system()).await }
     }))
     .await;
     for store in opened {
@@ -328,8 +328,12 @@ async fn what_cannot_be_opened_is_said_in_a_sentence_without_the_password() {
             ["no_such_database", "createdb"],
         ),
     ] {
-        let database = Database::Postgres(PostgresUrl::new(url));
-        let said = Store::open(&database, Durability::Full, Clock::system(), None)
+        let wrong = Base {
+            database: Database::Postgres(PostgresUrl::new(url)),
+            _folder: None,
+        };
+        let said = wrong
+            .open(Clock::system())
             .await
             .expect_err("it cannot be opened")
             .to_string();
@@ -341,7 +345,8 @@ async fn what_cannot_be_opened_is_said_in_a_sentence_without_the_password() {
     let house = House::new(&base).await;
     let mut other = stranger(&base).await;
     execute(&mut other, "insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (9999, 'future', true, '\\x00', 1)").await;
-    let said = Store::open(&base.database, Durability::Full, Clock::system(), None)
+    let said = base
+        .open(Clock::system())
         .await
         .expect_err("it is newer")
         .to_string();

@@ -102,7 +102,11 @@ async fn refusal(path: &Path) -> String {
     let database = Database::Sqlite {
         path: path.to_owned(),
     };
-    Store::open(&database, Durability::Normal, Clock::system(), None)
+    let base = Base {
+        database,
+        _folder: None,
+    };
+    base.open(Clock::system())
         .await
         .expect_err("it cannot be served")
         .to_string()

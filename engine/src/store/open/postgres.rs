@@ -35,6 +35,7 @@ pub(in crate::store) struct Opened {
 pub(in crate::store) async fn connect(
     url: &PostgresUrl,
     clock: &Clock,
+    lease: Duration,
 ) -> Result<Opened, StoreError> {
     let cannot = |detail: String| StoreError::CannotOpen {
         path: url.to_string(),
@@ -50,6 +51,12 @@ pub(in crate::store) async fn connect(
     })?;
     let options = options
         .application_name("aquatint")
+        // A process that stands still in the middle of a transaction must not keep its
+        // locks for so long that others, who wait for them, lose their leases.
+        .options([(
+            "idle_in_transaction_session_timeout",
+            format!("{}ms", (lease / 3).as_millis().max(200)),
+        )])
         .statement_cache_capacity(128)
         .disable_statement_logging();
     let mut conn = session(&options)
