@@ -482,6 +482,9 @@ impl Herald for Doorbell {
         for run in tidings.stopped {
             self.publish(Notice::Stopped(run));
         }
+        if tidings.steered {
+            self.publish(Notice::Control);
+        }
         if !tidings.touched.is_empty() {
             self.publish(Notice::Touched(tidings.touched));
         }
