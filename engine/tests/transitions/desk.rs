@@ -186,6 +186,7 @@ impl Desk {
             run_output: None,
             cache_key: None,
             plan: None,
+            is_top: false,
         }
     }
 

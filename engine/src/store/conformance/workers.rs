@@ -16,8 +16,7 @@ fn labels(list: &str) -> Abilities {
 
 async fn able(base: &Base, slots: usize, abilities: Abilities) -> House {
     let clock = Clock::manual(Timestamp(1_700_000_000_000));
-    let store = base.open(clock.clone());
-    let store = store.await.unwrap();
+    let store = base.open(clock.clone()).await.unwrap();
     House::able(store, base, clock, &[("default", slots)], abilities).await
 }
 
@@ -262,9 +261,7 @@ async fn a_worker_takes_no_more_tasks_than_it_was_to_do(base: Base) {
 
 async fn a_task_goes_only_to_a_worker_with_the_labels_it_requires(base: Base) {
     let mut plain = House::with_slots(&base, 4).await;
-    let config = base.config(plain.clock.clone());
-    let store = Store::open(&config, None);
-    let store = store.await.unwrap();
+    let store = base.open(plain.clock.clone()).await.unwrap();
     let lanes = [("default", 4)];
     let abilities = labels(r#"["a100","fp16"]"#);
     let mut able = House::able(store, &base, plain.clock.clone(), &lanes, abilities).await;
