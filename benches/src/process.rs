@@ -72,7 +72,7 @@ pub(crate) fn place() -> Result<Option<Place>> {
 pub(crate) async fn work(place: Place) -> Result<()> {
     let mut config = EngineConfig::new(&place.data_dir);
     config.database = Database::Postgres(PostgresUrl::new(place.database));
-    config.redis = Some(RedisConfig::new(place.redis, place.namespace));
+    config.doorbell = Some(RedisConfig::new(place.redis, place.namespace));
     let engine = Engine::open(config, workloads::library()).await?;
     let worker = workloads::serve(&engine, place.slots).await?;
     println!("serving");

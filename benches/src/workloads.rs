@@ -162,7 +162,7 @@ impl Rig {
                     data_dir: folder.path().to_owned(),
                     slots: options.slots,
                 };
-                config.redis = Some(RedisConfig::new(redis, &place.namespace));
+                config.doorbell = Some(RedisConfig::new(redis, &place.namespace));
                 // The schema is made before several need it.
                 Engine::open(config.clone(), library()).await?.close().await;
                 let processes = (0..options.workers).map(|_| Process::start(&place));

@@ -213,7 +213,7 @@ impl Settings {
             config.database = database.clone();
         }
         if let Some(url) = &self.redis {
-            config.redis = Some(RedisConfig::new(url, &self.namespace));
+            config.doorbell = Some(RedisConfig::new(url, &self.namespace));
         }
         config.artifacts = self.artifacts.clone();
         config.durability = self.durability;

@@ -19,7 +19,7 @@ pub struct EngineConfig {
     /// Where the truth is kept.
     pub database: Database,
     /// How processes that share a database ring at each other's door; `None` where there is only one.
-    pub redis: Option<RedisConfig>,
+    pub doorbell: Option<RedisConfig>,
     /// Where artifacts are kept.
     pub artifacts: ArtifactPlace,
     /// What a power cut may take.
@@ -41,7 +41,7 @@ impl EngineConfig {
         Self {
             data_dir,
             database: Database::Sqlite { path },
-            redis: None,
+            doorbell: None,
             artifacts: ArtifactPlace::default(),
             durability: Durability::default(),
             clock: Clock::system(),

@@ -105,8 +105,8 @@ impl Engine {
             reason: error.to_string(),
         };
         let artifacts = ArtifactStore::open_at(&config.artifacts, &config.data_dir).await?;
-        let doorbell = match &config.redis {
-            Some(redis) => Some(Doorbell::connect(redis.clone()).await?),
+        let doorbell = match &config.doorbell {
+            Some(doorbell) => Some(Doorbell::connect(doorbell.clone()).await?),
             None => None,
         };
         let herald = doorbell.clone().map(|d| Arc::new(d) as Arc<dyn Herald>);

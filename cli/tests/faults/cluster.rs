@@ -55,7 +55,7 @@ impl<'a> Cluster<'a> {
         }
         let mut config = EngineConfig::new(folder.path().join("data"));
         config.database = Database::Postgres(PostgresUrl::new(&database));
-        config.redis = Some(RedisConfig::new(&servers.redis, &name));
+        config.doorbell = Some(RedisConfig::new(&servers.redis, &name));
         config.lease = LEASE;
         let engine = Engine::open(config, library).await.unwrap();
         let mut cluster = Self {
@@ -210,8 +210,10 @@ impl<'a> Cluster<'a> {
     pub(crate) async fn orphans(&self) -> usize {
         self.engine.clean(Duration::ZERO).await.unwrap();
         let mut named = std::collections::HashSet::new();
-        let mut filter = aquatint_engine::RunFilter::default();
-        filter.limit = 1_000;
+        let filter = aquatint_engine::RunFilter {
+            limit: 1_000,
+            ..Default::default()
+        };
         for run in self.engine.runs(&filter).await.unwrap() {
             for view in self.engine.artifacts(run.id).await.unwrap() {
                 named.insert(self.engine.artifact_path(&view.artifact).unwrap());
