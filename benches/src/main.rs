@@ -35,8 +35,8 @@ struct Options {
     /// Sync less: a power cut may take the last commits.
     #[arg(long)]
     normal: bool,
-    /// Measure a cluster: the PostgreSQL and Redis that AQUATINT_TEST_POSTGRES and AQUATINT_TEST_REDIS
-    /// name (`scripts/services run -- …` sets them), with worker processes
+    /// Measure a cluster, with worker processes: `AQUATINT_TEST_POSTGRES` and `AQUATINT_TEST_REDIS` name
+    /// the servers (`scripts/services run -- …` sets them)
     #[arg(long)]
     cluster: bool,
     /// Measure on this PostgreSQL instead of a file; each workload gets a schema of its own, dropped afterwards.
