@@ -11,7 +11,7 @@ use aquatint_engine::{
 };
 use serde_json::json;
 
-use crate::load::DEFINITIONS;
+use crate::load::{DEFINITIONS, ENDLESS, SLEEP};
 use crate::servers::{LOOK, Servers};
 
 /// How long a silent worker keeps its tasks, here.
@@ -37,10 +37,15 @@ pub(crate) struct Cluster<'a> {
     pub(crate) name: String,
     database: String,
     folder: tempfile::TempDir,
+    lease: Duration,
 }
 
 impl<'a> Cluster<'a> {
     pub(crate) async fn start(servers: &'a Servers) -> Self {
+        Self::with_lease(servers, LEASE).await
+    }
+
+    pub(crate) async fn with_lease(servers: &'a Servers, lease: Duration) -> Self {
         let name = format!("f{:x}", fresh());
         let database = servers.schema(&name).await;
         let folder = tempfile::tempdir().unwrap();
@@ -49,14 +54,14 @@ impl<'a> Cluster<'a> {
         let mut registry = Registry::new();
         aquatint_tasks::register_all(&mut registry, &aquatint_tasks::Options::default());
         let mut library = Library::new(registry);
-        for (name, text) in DEFINITIONS {
+        for (name, text) in DEFINITIONS.into_iter().chain([ENDLESS]) {
             library.add(name, format!("{name}.yaml"), text);
             std::fs::write(definitions.join(format!("{name}.yaml")), text).unwrap();
         }
         let mut config = EngineConfig::new(folder.path().join("data"));
         config.database = Database::Postgres(PostgresUrl::new(&database));
         config.doorbell = Some(RedisConfig::new(&servers.redis, &name));
-        config.lease = LEASE;
+        config.lease = lease;
         let engine = Engine::open(config, library).await.unwrap();
         let mut cluster = Self {
             servers,
@@ -66,6 +71,7 @@ impl<'a> Cluster<'a> {
             name,
             database,
             folder,
+            lease,
         };
         for _ in 0..2 {
             cluster.start_worker();
@@ -94,7 +100,8 @@ impl<'a> Cluster<'a> {
                 "AQUATINT_DEFINITIONS",
                 self.folder.path().join("definitions"),
             )
-            .env("AQUATINT_LEASE", "3s")
+            .env("AQUATINT_LEASE", format!("{}s", self.lease.as_secs()))
+            .env("AQUATINT_TASKS_COMMAND_ALLOWED_PROGRAMS", SLEEP)
             .env("AQUATINT_LOG", "aquatint_engine=info")
             .stdout(Stdio::null())
             .stderr(log)

@@ -46,6 +46,18 @@ outputs: { width: '${{ steps.twice.width }}' }
     ),
 ];
 
+/// A program that does nothing for long.
+pub(crate) const SLEEP: &str = "/bin/sleep";
+
+/// Work that shows from outside for how long it goes on: a process.
+pub(crate) const ENDLESS: (&str, &str) = (
+    "endless",
+    "name: endless
+steps:
+  wait: { task: command.run, with: { program: /bin/sleep, args: ['600'] } }
+",
+);
+
 /// What a workflow answers when it was given `n`.
 pub(crate) fn expected(workflow: &str, n: i64) -> Value {
     match workflow {

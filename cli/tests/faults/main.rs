@@ -11,6 +11,7 @@
 mod cluster;
 mod faults;
 mod load;
+mod reach;
 mod servers;
 mod verdict;
 
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
                 .any(|word| fault.name().contains(word.as_str()))
     };
     let faults: Vec<Fault> = Fault::ALL.into_iter().filter(is_wanted).collect();
-    if faults.is_empty() {
+    if faults.is_empty() && wanted.iter().all(|word| *word != "reach") {
         // Another test's name was given to all test programs.
         return ExitCode::SUCCESS;
     }
@@ -79,6 +80,9 @@ fn main() -> ExitCode {
         let verdict = runtime.block_on(verdict::of(fault, &servers, plan));
         println!("{verdict}");
         sound &= verdict.is_sound();
+    }
+    if wanted.is_empty() || wanted.iter().any(|word| "reach".contains(word.as_str())) {
+        sound &= runtime.block_on(reach::is_prompt(&servers));
     }
     if sound {
         ExitCode::SUCCESS
