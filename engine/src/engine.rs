@@ -488,9 +488,6 @@ impl Herald for Doorbell {
         for run in tidings.stopped {
             self.publish(Notice::Stopped(run));
         }
-        if tidings.steered {
-            self.publish(Notice::Control);
-        }
         let (over, going_on): (Vec<_>, Vec<_>) = tidings
             .touched
             .into_iter()
