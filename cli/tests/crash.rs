@@ -112,6 +112,12 @@ async fn submit(engine: &Engine, runs: &mut Vec<(RunId, &'static str, i64)>, cou
     }
 }
 
+async fn ended(engine: &Engine) -> u64 {
+    let counts = engine.counts().await.unwrap();
+    let ended = counts.iter().filter(|(state, _)| state.is_terminal());
+    ended.map(|(_, n)| n).sum()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_moment_every_run_ends_and_nothing_is_recorded_twice() {
     let folder = tempfile::tempdir().unwrap();
@@ -134,10 +140,20 @@ async fn killed_at_any_moment_every_run_ends_and_nothing_is_recorded_twice() {
     let mut runs = Vec::new();
     for _ in 0..12 {
         submit(&engine, &mut runs, 48).await;
+        let ended_before = ended(&engine).await;
         let mut victim = worker(&data, &definitions);
+        // One that is killed before it has begun shows nothing, however busy the machine is.
+        let began = Instant::now();
+        while ended(&engine).await == ended_before {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "the worker does not begin"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         // Long enough to finish what the last kill hit (a task that loses three
         // workers is quarantined, rightly), at a moment nobody chose.
-        let patience = Duration::from_millis(250 + dice.roll(400));
+        let patience = Duration::from_millis(60 + dice.roll(300));
         tokio::time::sleep(patience).await;
         victim.kill().unwrap();
         victim.wait().unwrap();
