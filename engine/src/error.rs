@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::artifact::ArtifactError;
-use crate::id::QueueName;
+use crate::id::{QueueName, RunId};
 use crate::library::LibraryError;
 use crate::store::StoreError;
 use crate::transition::TransitionError;
@@ -28,6 +28,26 @@ pub enum EngineError {
         /// What was given.
         key: String,
     },
+    /// A tag that cannot be one.
+    #[error("tag {tag:?}: expected 1 to 100 bytes without control characters")]
+    Tag {
+        /// What was given.
+        tag: String,
+    },
+    /// More tags than a run can have.
+    #[error("{count} tags; a run has 32 at most")]
+    TooManyTags {
+        /// How many were given.
+        count: usize,
+    },
+    /// Somebody else changed it first.
+    #[error("{kind} `{id}` was changed by somebody else in the meantime; look at it again")]
+    Conflict {
+        /// What kind of thing.
+        kind: &'static str,
+        /// Which.
+        id: String,
+    },
     /// The definition is unknown or has mistakes.
     #[error(transparent)]
     Library(#[from] LibraryError),
@@ -50,6 +70,14 @@ pub enum EngineError {
     /// The run's state does not allow it.
     #[error(transparent)]
     Refused(#[from] TransitionError),
+    /// No step of that name, or one that cannot be begun with.
+    #[error("run {run} has no step `{step}` to begin with")]
+    NoSuchStep {
+        /// The run.
+        run: RunId,
+        /// What was given.
+        step: String,
+    },
     /// No run of that name.
     #[error("no run `{what}`; `aquatint runs` lists them, and @latest means the newest")]
     NoSuchRun {

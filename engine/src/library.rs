@@ -103,6 +103,35 @@ impl Library {
         self.entries.insert(name.to_owned(), entry);
     }
 
+    /// The same library and these definitions; each replaces its namesake. What was checked is
+    /// checked anew, since a definition may name another.
+    #[must_use]
+    pub fn with<'a>(&self, added: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> Self {
+        let mut library = Self::new(self.registry.clone());
+        for (name, entry) in &self.entries {
+            library.add(name, entry.file.clone(), entry.text.clone());
+        }
+        for (name, file, text) in added {
+            library.add(name, file, text.to_owned());
+        }
+        library
+    }
+
+    /// Checks and compiles a definition that is not of this library, and may name those that are.
+    ///
+    /// # Errors
+    /// All its mistakes.
+    pub fn compile(&self, file: &str, text: &str) -> Result<Definition, Diagnostics> {
+        let workflow = Workflow::parse(&Source { file, text }, self)?;
+        let plan = Plan::compile(&workflow).expect("a definition that passed its checks compiles");
+        let spec = workflow.to_json().into();
+        Ok(Definition {
+            workflow,
+            plan: Arc::new(plan),
+            spec,
+        })
+    }
+
     /// Adds a definition file and returns the workflow's name.
     ///
     /// # Errors
@@ -185,23 +214,9 @@ impl Library {
                 name: name.to_owned(),
                 known: self.entries.keys().cloned().collect(),
             })?;
-        let checked = entry.checked.get_or_init(|| {
-            let workflow = Workflow::parse(
-                &Source {
-                    file: &entry.file,
-                    text: &entry.text,
-                },
-                self,
-            )?;
-            let plan =
-                Plan::compile(&workflow).expect("a definition that passed its checks compiles");
-            let spec = workflow.to_json().into();
-            Ok(Arc::new(Definition {
-                workflow,
-                plan: Arc::new(plan),
-                spec,
-            }))
-        });
+        let checked = entry
+            .checked
+            .get_or_init(|| self.compile(&entry.file, &entry.text).map(Arc::new));
         checked.clone().map_err(LibraryError::Invalid)
     }
 

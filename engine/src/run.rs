@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::artifact::Artifact;
 use crate::id::{QueueName, RunId, StepName, WorkerId, WorkflowName};
 use crate::task::TaskError;
 use crate::time::Timestamp;
@@ -457,4 +458,21 @@ pub struct RunOptions {
     pub depth: i64,
     /// The evaluated `concurrency.key`.
     pub concurrency_key: Option<Arc<str>>,
+    /// Whose it is; a run that does a step's work is its parent's owner's.
+    pub owner: Option<String>,
+    /// Kept so long after its end, instead of the time its definition says.
+    pub retention: Option<std::time::Duration>,
+    /// Files its inputs refer to: kept as long as the run is.
+    pub attachments: Vec<Artifact>,
+    /// What it takes over from another run of the same version.
+    pub repeats: Option<Repeat>,
+}
+
+/// A run that begins in the middle of another: the steps it does not repeat count as done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repeat {
+    /// The run that went before; it has ended.
+    pub run: RunId,
+    /// Where to begin: this step is done again, and all that follow it.
+    pub from: StepIndex,
 }

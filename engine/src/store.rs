@@ -13,7 +13,8 @@
 //! | `demand`, `holdings` | what this process can take, and what it has |
 //! | `workers`, `queues` | what operators see and say |
 //! | `script`, `thread` | several statements in one trip; the thread that makes it |
-//! | `read`, `views` | questions, and their answers |
+//! | `read`, `runs`, `views` | questions, lists of runs, and their answers |
+//! | `records` | what the API keeps beside runs |
 //! | `rows`, `sql`, `statement` | how rows travel, every statement, and how each database says it |
 
 mod act;
@@ -35,7 +36,9 @@ mod plans;
 mod queues;
 mod read;
 mod readers;
+mod records;
 mod rows;
+mod runs;
 mod script;
 mod sql;
 mod statement;
@@ -55,7 +58,9 @@ pub use error::StoreError;
 pub use op::{RunAction, SweepCounts};
 pub use open::{Database, Durability, PostgresUrl};
 pub use queues::{QueueAction, QueueView, Unserved};
-pub use views::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
+pub use views::{
+    ArtifactView, AttemptView, FeedEntry, LogView, Record, RunFilter, RunPage, RunView, TaskView,
+};
 pub use workers::{WorkerAction, WorkerAttempt, WorkerQueue, WorkerState, WorkerView};
 
 pub(crate) use claim::{Claim, Granted};
@@ -63,6 +68,7 @@ pub(crate) use demand::{Abilities, Demand, Lane};
 pub(crate) use holdings::{Halt, Holdings};
 pub(crate) use notifier::{Herald, Hint, Tidings};
 pub(crate) use op::{Answer, AttemptReport, Op, Overdue, WorkerRow};
+pub(crate) use records::Keep;
 pub(crate) use workers::{Wanted, WorkerStatus};
 
 use connection::Connection;
@@ -201,6 +207,11 @@ impl Store {
     /// Changes whenever the run does: a hint to look again.
     pub(crate) fn watch(&self, run: RunId) -> tokio::sync::watch::Receiver<Hint> {
         self.notifier.watch(run)
+    }
+
+    /// Changes whenever any run does: a hint to look again.
+    pub(crate) fn watch_all(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.notifier.watch_all()
     }
 
     /// Finishes what is queued and closes the database.

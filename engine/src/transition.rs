@@ -22,6 +22,7 @@
 //! - settling touches the task, its step's row and the direct successors, however large the run is.
 
 mod lifecycle;
+mod repeat;
 mod retry;
 mod settle;
 
@@ -41,6 +42,7 @@ use crate::time::Timestamp;
 use crate::workflow::plan::{Action, CONTROL_QUEUE, Plan, PlanStep, StepIndex};
 
 pub use lifecycle::start;
+pub use repeat::{kept, repeat};
 pub use settle::rows_for;
 
 /// How often a task may lose its worker before it is quarantined.

@@ -21,8 +21,8 @@ pub(crate) use handlers::Handlers;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -51,7 +51,8 @@ const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) store: Store,
-    pub(crate) library: Arc<Library>,
+    /// Replaced as a whole when a definition is published.
+    pub(crate) library: RwLock<Arc<Library>>,
     pub(crate) artifacts: ArtifactStore,
     pub(crate) config: EngineConfig,
     /// Handlers run apart from the engine's own loops: one that blocks a thread blocks no heartbeat.
@@ -61,6 +62,13 @@ pub(crate) struct Shared {
     pub(crate) doorbell: Option<Doorbell>,
     /// Whether a worker runs: the store claims for one only.
     pub(crate) serving: AtomicBool,
+}
+
+impl Shared {
+    /// The definitions and tasks known now.
+    pub(crate) fn library(&self) -> Arc<Library> {
+        Arc::clone(&self.library.read().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A running worker. Dropping it without [`Worker::stop`] is a crash, which leases repair.

@@ -136,7 +136,7 @@ async fn runs_are_listed_newest_first_and_found_by_state_workflow_and_page() {
         runs[5..10]
     );
     let failed = ids(RunFilter {
-        state: Some(RunState::Failed),
+        states: vec![RunState::Failed],
         ..RunFilter::default()
     })
     .await;
@@ -148,7 +148,7 @@ async fn runs_are_listed_newest_first_and_found_by_state_workflow_and_page() {
     assert_eq!((failed.len(), &failed), (4, &bad));
     assert!(
         ids(RunFilter {
-            state: Some(RunState::Running),
+            states: vec![RunState::Running],
             ..RunFilter::default()
         })
         .await

@@ -171,6 +171,7 @@ impl<'a> Commit<'a> {
                 }
                 Op::Sweep(overdue) => Ok(Answer::Swept(self.sweep(overdue).await?)),
                 Op::Delete(run) => self.delete(*run).await?.map(|()| Answer::Done),
+                Op::Keep(keep) => Ok(self.keep(keep).await?),
             };
             answers[i] = Some(answer);
         }

@@ -22,6 +22,8 @@ pub(crate) struct Hint {
 #[derive(Debug, Default)]
 pub(crate) struct Notifier {
     watched: Mutex<HashMap<RunId, watch::Sender<Hint>>>,
+    /// Rises whenever any run may have changed.
+    any: watch::Sender<u64>,
 }
 
 impl Notifier {
@@ -37,8 +39,20 @@ impl Notifier {
             .subscribe()
     }
 
+    /// A receiver that changes whenever any run does.
+    pub(crate) fn watch_all(&self) -> watch::Receiver<u64> {
+        self.any.subscribe()
+    }
+
+    fn touched_any(&self) {
+        if self.any.receiver_count() > 0 {
+            self.any.send_modify(|count| *count += 1);
+        }
+    }
+
     /// These runs have changed; with each, whether it is over now.
     pub(crate) fn touched(&self, runs: impl IntoIterator<Item = (RunId, bool)>) {
+        self.touched_any();
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if watched.is_empty() {
             return;
@@ -59,6 +73,7 @@ impl Notifier {
 
     /// Another process wrote something: everybody looks.
     pub(crate) fn foreign(&self) {
+        self.touched_any();
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         for sender in watched.values() {
             sender.send_modify(|hint| {

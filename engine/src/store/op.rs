@@ -1,6 +1,7 @@
 //! What can be asked of the writer, and what it answers.
 
 use super::queues::QueueAction;
+use super::records::Keep;
 use super::workers::{Wanted, WorkerAction, WorkerStatus};
 use crate::id::{QueueName, RunId, WorkerId};
 use crate::run::{RunState, TaskKey};
@@ -44,6 +45,8 @@ pub(crate) enum Op {
     Sweep(Overdue),
     /// Forget a finished run and all that belongs to it.
     Delete(RunId),
+    /// Keep, change or forget a record.
+    Keep(Keep),
 }
 
 /// What a look around found: workers that are gone, and attempts that are overdue.
@@ -116,6 +119,8 @@ pub(crate) enum Answer {
     Purged(u64),
     /// Attempts given up, workers declared lost, runs whose time was up.
     Swept(SweepCounts),
+    /// The record's revision, 0 once it is gone; `None` when it is not as the writer saw it.
+    Kept(Option<i64>),
     /// It is done.
     Done,
 }

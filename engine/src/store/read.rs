@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::script::Parameter;
 use super::statement::Statement;
-use super::views::{ArtifactView, AttemptView, LogView, RunFilter, RunView, TaskView};
+use super::views::{ArtifactView, AttemptView, FeedEntry, LogView, RunView, TaskView};
 use super::{Store, StoreError, rows, sql};
 use crate::artifact::Artifact;
 use crate::id::{QueueName, RunId, StepName, WorkerId, WorkflowName};
@@ -36,6 +37,8 @@ struct RunColumns(
     Option<Timestamp>,
     i64,
     Option<String>,
+    Option<String>,
+    Option<Timestamp>,
 );
 
 #[derive(Deserialize)]
@@ -75,7 +78,7 @@ pub(super) fn maybe<T: serde::de::DeserializeOwned>(
     text.map(|t| rows::parse(&t, what)).transpose()
 }
 
-fn run_view(row: &str) -> Result<RunView, StoreError> {
+pub(super) fn run_view(row: &str) -> Result<RunView, StoreError> {
     let r: RunColumns = rows::parse(row, "runs")?;
     Ok(RunView {
         id: r.0,
@@ -97,6 +100,8 @@ fn run_view(row: &str) -> Result<RunView, StoreError> {
         finished_at: r.16,
         last_event: r.17,
         idempotency_key: r.18,
+        owner: r.19,
+        expires_at: r.20,
     })
 }
 
@@ -111,31 +116,6 @@ impl Store {
             what: "runs.state",
             detail,
         })
-    }
-
-    pub(crate) async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<RunView>, StoreError> {
-        // Greater than any UUID's first digit: no bound.
-        let before = filter
-            .before
-            .map_or_else(|| "g".to_owned(), |id| id.to_string());
-        let limit = if filter.limit == 0 {
-            50
-        } else {
-            filter.limit.min(1_000)
-        };
-        let found: Vec<String> = self
-            .readers
-            .texts(
-                &sql::LIST_RUNS,
-                [
-                    before.into(),
-                    filter.state.map(RunState::as_str).into(),
-                    filter.workflow.as_ref().map(WorkflowName::as_str).into(),
-                    i64::from(limit).into(),
-                ],
-            )
-            .await?;
-        found.iter().map(|row| run_view(row)).collect()
     }
 
     /// Runs whose id begins so; at most three, which is enough to see that it is ambiguous.
@@ -187,9 +167,35 @@ impl Store {
         run: RunId,
         with_items: bool,
     ) -> Result<Vec<TaskView>, StoreError> {
-        let plan = self.plan_of(run).await?;
         let which = [run.to_string().into(), i64::from(with_items).into()];
-        let found: Vec<TaskColumns> = self.readers.rows(&sql::TASK_ROWS, which).await?;
+        self.task_views(run, &sql::TASK_ROWS, which).await
+    }
+
+    /// Items of a mapped step after number `after`, in order.
+    pub(crate) async fn items(
+        &self,
+        run: RunId,
+        step: StepIndex,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<TaskView>, StoreError> {
+        let which = [
+            run.to_string().into(),
+            i64::from(step).into(),
+            after.max(-1).into(),
+            limit.into(),
+        ];
+        self.task_views(run, &sql::ITEM_ROWS, which).await
+    }
+
+    async fn task_views(
+        &self,
+        run: RunId,
+        question: &'static Statement,
+        which: impl IntoIterator<Item = Parameter>,
+    ) -> Result<Vec<TaskView>, StoreError> {
+        let plan = self.plan_of(run).await?;
+        let found: Vec<TaskColumns> = self.readers.rows(question, which).await?;
         // What the engine added for itself is nobody's business.
         let shown = found
             .into_iter()
@@ -266,12 +272,13 @@ impl Store {
     }
 
     pub(crate) async fn artifacts(&self, run: RunId) -> Result<Vec<ArtifactView>, StoreError> {
-        type Columns = (StepIndex, i32, String, String, String, u64, Timestamp);
+        type Columns = (i64, i32, String, String, String, u64, Timestamp);
         let plan = self.plan_of(run).await?;
         let which = [run.to_string().into()];
         let found: Vec<Columns> = self.readers.rows(&sql::ARTIFACT_ROWS, which).await?;
         let views = found.into_iter().map(|a| ArtifactView {
-            step: name(&plan, a.0),
+            // What came with the inputs is no step's work.
+            step: StepIndex::try_from(a.0).map_or_else(|_| inputs_step(), |step| name(&plan, step)),
             item: u32::try_from(a.1).ok(),
             artifact: Artifact {
                 digest: a.2,
@@ -303,6 +310,59 @@ impl Store {
             events.extend(batch.into_iter().filter(|e| e.seq > seq));
         }
         Ok(events)
+    }
+
+    /// The versions of a workflow that runs were submitted with, newest first, and since when; 100 at most.
+    pub(crate) async fn versions(
+        &self,
+        name: &str,
+    ) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        self.readers.rows(&sql::VERSIONS, [name.into()]).await
+    }
+
+    /// All runs' events after a position, in the order they were committed, more or less: on
+    /// `PostgreSQL` one with a lower position may show a moment later than one with a higher.
+    pub(crate) async fn feed(
+        &self,
+        position: i64,
+        limit: i64,
+    ) -> Result<Vec<FeedEntry>, StoreError> {
+        let which = [position.into(), limit.into()];
+        let found: Vec<(i64, RunId, String)> = self.readers.rows(&sql::FEED, which).await?;
+        let entries = found.into_iter().map(|(position, run, body)| {
+            Ok(FeedEntry {
+                position,
+                run,
+                events: rows::parse(&body, "events")?,
+            })
+        });
+        entries.collect()
+    }
+
+    /// The position of the last event there is.
+    pub(crate) async fn last_position(&self) -> Result<i64, StoreError> {
+        let found = self.readers.texts(&sql::LAST_POSITION, []).await?;
+        Ok(found.first().and_then(|p| p.parse().ok()).unwrap_or(0))
+    }
+
+    /// A file by its digest, as one of this run's.
+    pub(crate) async fn artifact_of(
+        &self,
+        run: RunId,
+        digest: &str,
+    ) -> Result<Option<Artifact>, StoreError> {
+        let which = [run.to_string().into(), digest.into()];
+        let found: Vec<(String, String, String, u64)> =
+            self.readers.rows(&sql::ARTIFACT_OF, which).await?;
+        Ok(found
+            .into_iter()
+            .next()
+            .map(|(digest, name, media_type, size_bytes)| Artifact {
+                digest,
+                name,
+                media_type,
+                size_bytes,
+            }))
     }
 
     /// What running attempts last said of themselves.
@@ -470,6 +530,11 @@ impl Store {
 
 fn name(plan: &Plan, step: StepIndex) -> StepName {
     plan.steps[step as usize].name.clone()
+}
+
+/// What files that came with the inputs are listed under.
+fn inputs_step() -> StepName {
+    StepName::new("inputs").expect("a plain word is a name")
 }
 
 fn no_run(id: RunId) -> StoreError {

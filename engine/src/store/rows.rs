@@ -353,6 +353,8 @@ pub(super) struct InsertedRun<'a>(
     String,
     Timestamp,
     Option<Timestamp>,
+    Option<&'a str>,
+    Option<i64>,
 );
 
 impl<'a> InsertedRun<'a> {
@@ -383,6 +385,10 @@ impl<'a> InsertedRun<'a> {
             new.inputs.to_string(),
             now,
             r.deadline_at,
+            options.owner.as_deref(),
+            options
+                .retention
+                .map(|kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)),
         )
     }
 }

@@ -65,7 +65,6 @@ statements! {
         LOAD_TASKS = "load_tasks";
         LOAD_STEPS = "load_steps";
         RUN_VIEW = "run_view";
-        LIST_RUNS = "list_runs";
         CHECK_COUNTERS = "check_counters";
         WAITING_RUNS = "waiting_runs";
         WORKING = "working";
@@ -116,6 +115,30 @@ statements! {
             draining, wanted, state, started_at, seen_at) from workers where state = 'live'";
         WORKERS_GONE = "select json_array(id, host, pid, name, version, queues, busy, labels, memory_bytes, rss_bytes, finished, \
             draining, wanted, state, started_at, seen_at) from workers where state <> 'live' and seen_at > $1 order by seen_at desc limit 200";
+
+        INSERT_TAGS = "insert into run_tags (tag, run_id) select value ->> 0, value ->> 1 from json_rows($1) where true on conflict do nothing";
+        DELETE_TAGS = "delete from run_tags where run_id = $1";
+        #[doc = "Results that a run takes over from another: $1 from, $2 to, $3 steps."]
+        COPY_STEPS = "insert into task_runs (run_id, step, item, state, queue, priority, due_at, attempt, started_at, \
+            announced, finished_at, total, failed, input, output, error, cached) \
+            select cast($2 as text), t.step, t.item, t.state, t.queue, t.priority, t.due_at, 0, t.started_at, \
+            t.announced, t.finished_at, t.total, t.failed, t.input, t.output, t.error, 1 \
+            from json_texts($3) k cross join task_runs t on t.run_id = $1 and t.step = cast(k.value as integer)";
+        COPY_ARTIFACTS = "insert into artifacts (run_id, step, item, attempt, ordinal, digest, name, media_type, size_bytes, created_at) \
+            select cast($2 as text), step, item, attempt, ordinal, digest, name, media_type, size_bytes, created_at \
+            from artifacts where run_id = $1 and (step < 0 or step in (select cast(value as integer) from json_texts($3)))";
+        VERSIONS = "select json_array(version, created_at) from workflow_versions where name = $1 order by created_at desc limit 100";
+        RECORDS = "select json_array(id, body, revision, created_at, updated_at) from records where kind = $1 order by id";
+        RECORD = "select json_array(id, body, revision, created_at, updated_at) from records where kind = $1 and id = $2";
+        #[doc = "$4 is the revision seen: 0 for none, -1 for whatever is there."]
+        KEEP_RECORD = "insert into records (kind, id, body, revision, created_at, updated_at) \
+            select $1, $2, $3, 1, cast($5 as bigint), cast($5 as bigint) where $4 <= 0 or exists (select 1 from records where kind = $1 and id = $2) \
+            on conflict (kind, id) do update set body = excluded.body, revision = records.revision + 1, updated_at = excluded.updated_at \
+            where records.revision = $4 or $4 < 0 returning cast(revision as text)";
+        FORGET_RECORD = "delete from records where kind = $1 and id = $2 and (revision = $3 or $3 < 0) returning id";
+        FEED = "select json_array(position, run_id, body) from events where position > $1 order by position limit $2";
+        LAST_POSITION = "select coalesce(cast(max(position) as text), '0') from events";
+        ARTIFACT_OF = "select json_array(digest, name, media_type, size_bytes) from artifacts where run_id = $1 and digest = $2 limit 1";
 
         CAPPED_QUEUES = "select name from queues where cap is not null";
         QUEUE_ORDERS = "select json_array(name, paused, cap) from queues";
@@ -168,6 +191,9 @@ statements! {
         TASK_ROWS = "select json_array(step, item, state, held, queue, attempt, total, open, failed, \
             started_at, finished_at, due_at, child_run, output, error, cached, progress) from task_runs \
             where run_id = $1 and (item < 0 or $2 <> 0) order by step, item";
+        ITEM_ROWS = "select json_array(step, item, state, held, queue, attempt, total, open, failed, \
+            started_at, finished_at, due_at, child_run, output, error, cached, progress) from task_runs \
+            where run_id = $1 and step = $2 and item > $3 order by item limit $4";
         ATTEMPT_ROWS = "select json_array(step, item, attempt, outcome, worker_id, started_at, \
             finished_at, error) from ( \
             select step, item, attempt, outcome, worker_id, started_at, finished_at, error from attempts where run_id = $1 \
@@ -190,12 +216,13 @@ statements! {
 }
 
 /// Everything that belongs to a run, and the run last.
-pub(super) static DELETE_WHOLE_RUN: [&Statement; 7] = [
+pub(super) static DELETE_WHOLE_RUN: [&Statement; 8] = [
     &DELETE_TASKS,
     &DELETE_ATTEMPTS,
     &DELETE_EVENTS,
     &DELETE_LOGS,
     &DELETE_ARTIFACTS,
     &DELETE_CACHE,
+    &DELETE_TAGS,
     &DELETE_RUN,
 ];

@@ -1,14 +1,18 @@
 //! Accepting runs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::commit::Commit;
 use super::op::Answer;
 use super::{StoreError, rows, sql};
 use crate::id::RunId;
-use crate::run::NewRun;
+use crate::run::{NewRun, Repeat};
 use crate::time::Timestamp;
-use crate::transition::start;
+use crate::transition::{kept, repeat, start};
+use crate::workflow::plan::StepIndex;
+
+/// The step and item of files that came with a run's inputs.
+const ATTACHED: i32 = -1;
 
 impl Commit<'_> {
     /// Accepts runs. An idempotency key that is known answers with its first run.
@@ -47,9 +51,19 @@ impl Commit<'_> {
                 }
                 known.insert(key.clone(), (run.id, digest));
             }
+            let kept = match self.taken_over(run).await? {
+                Ok(kept) => kept,
+                Err(refusal) => {
+                    answers.push(Err(refusal));
+                    continue;
+                }
+            };
             let queued = self.must_wait(run, &fresh).await?;
             self.plans.insert(&run.plan);
-            worksets.push(start(run, queued, self.now));
+            worksets.push(match &kept {
+                Some(kept) => repeat(run, kept, queued, self.now),
+                None => start(run, queued, self.now),
+            });
             fresh.push((run, queued));
             answers.push(Ok(Answer::Submitted {
                 run: run.id,
@@ -71,12 +85,64 @@ impl Commit<'_> {
             .map(|((run, queued), work)| rows::InsertedRun::new(&work.run, run, *queued, self.now))
             .collect();
         self.push_rows(&sql::INSERT_RUNS, &inserted);
+        self.keep_belongings(&fresh);
         for work in &mut worksets {
             work.run_changed = false;
         }
         self.save(&worksets);
         Box::pin(self.perform(&mut worksets)).await?;
         Ok(answers)
+    }
+
+    /// The steps of an earlier run whose results a run takes over; they are copied here.
+    async fn taken_over(
+        &mut self,
+        run: &NewRun,
+    ) -> Result<Result<Option<BTreeSet<StepIndex>>, StoreError>, StoreError> {
+        let Some(Repeat { run: earlier, from }) = run.options.repeats else {
+            return Ok(Ok(None));
+        };
+        // Looked at here and not before, so that it cannot be deleted meanwhile.
+        let found = self.load_runs(&[earlier]).await?.pop();
+        if !found.is_some_and(|row| row.state.is_terminal()) {
+            return Ok(Err(StoreError::NotFound {
+                what: "finished run",
+                id: earlier.to_string(),
+            }));
+        }
+        let rows = self.load_steps(earlier).await?;
+        let kept = kept(&run.plan, &rows, from);
+        let steps = rows::json(&kept.iter().map(ToString::to_string).collect::<Vec<_>>());
+        for statement in [&sql::COPY_STEPS, &sql::COPY_ARTIFACTS] {
+            let which = [earlier.to_string().into(), run.id.to_string().into()];
+            let which = which.into_iter().chain([steps.as_str().into()]);
+            self.script.push(statement, which);
+        }
+        Ok(Ok(Some(kept)))
+    }
+
+    /// What came with the runs: words to find them by, and files their inputs refer to.
+    fn keep_belongings(&mut self, fresh: &[(&NewRun, bool)]) {
+        let (mut tags, mut files) = (Vec::new(), Vec::new());
+        for (run, _) in fresh {
+            tags.extend(run.options.tags.iter().map(|tag| (tag, run.id)));
+            for (ordinal, file) in run.options.attachments.iter().enumerate() {
+                files.push((
+                    run.id,
+                    ATTACHED,
+                    ATTACHED,
+                    0,
+                    ordinal,
+                    &file.digest,
+                    &file.name,
+                    &file.media_type,
+                    file.size_bytes,
+                    self.now,
+                ));
+            }
+        }
+        self.push_rows(&sql::INSERT_TAGS, &tags);
+        self.push_rows(&sql::INSERT_ARTIFACTS, &files);
     }
 
     /// Of runs that are sent again, since nobody knows whether they were accepted: those that were.

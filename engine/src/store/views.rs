@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::artifact::Artifact;
 use crate::id::{QueueName, RunId, StepName, WorkerId, WorkflowName};
-use crate::run::{AttemptOutcome, Failure, Held, RunState, TaskState};
+use crate::run::{AttemptOutcome, Event, Failure, Held, RunState, TaskState};
 use crate::task::{LogLevel, Progress};
 use crate::time::Timestamp;
 use crate::workflow::plan::StepIndex;
@@ -37,6 +37,10 @@ pub struct RunView {
     pub finished_at: Option<Timestamp>,
     pub last_event: i64,
     pub idempotency_key: Option<String>,
+    /// The key that submitted it, where keys are in use.
+    pub owner: Option<String>,
+    /// When it is forgotten, where it will be.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A step of a run, or an item of a mapped step.
@@ -108,15 +112,63 @@ pub struct ArtifactView {
     pub created_at: Timestamp,
 }
 
-/// Which runs to list.
+/// Which runs to list. Every condition must hold; what says nothing lets everything through.
 #[derive(Debug, Clone, Default)]
 pub struct RunFilter {
     /// Only runs created before this one.
     pub before: Option<RunId>,
-    /// Only runs in this state.
-    pub state: Option<RunState>,
+    /// Only runs in one of these states; none means any.
+    pub states: Vec<RunState>,
     /// Only runs of this workflow.
     pub workflow: Option<WorkflowName>,
-    /// At most this many; 0 means 50.
+    /// Only runs submitted with this tag.
+    pub tag: Option<String>,
+    /// Only runs of this owner.
+    pub owner: Option<String>,
+    /// Only runs with these words somewhere in their id, workflow, tags, inputs or failure; case is ignored.
+    pub text: Option<String>,
+    /// Only runs created at or after this moment.
+    pub created_from: Option<Timestamp>,
+    /// Only runs created before this moment.
+    pub created_to: Option<Timestamp>,
+    /// Only runs that somebody submitted: none that do a step's work for another.
+    pub top_only: bool,
+    /// At most this many; 0 means 50, and more than 1,000 means 1,000.
     pub limit: u32,
+}
+
+/// A page of a list of runs.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct RunPage {
+    /// Newest first, without their inputs and outputs.
+    pub runs: Vec<RunView>,
+    /// Where to go on ([`RunFilter::before`]); `None` at the end. A search looks at so many runs
+    /// a page, so that one with few runs, or none, need not be the last.
+    pub next: Option<RunId>,
+}
+
+/// What the API keeps beside runs: read whole, and written by whoever saw the last revision.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields say what their names say")]
+pub struct Record {
+    pub id: String,
+    pub body: Value,
+    /// Counts the changes, from 1.
+    pub revision: i64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// Events of one run that were committed together, as all runs' events follow each other.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FeedEntry {
+    /// Its place among all runs' events. Rises; the numbers have gaps.
+    pub position: i64,
+    /// The run.
+    pub run: RunId,
+    /// What happened, oldest first.
+    pub events: Vec<Event>,
 }

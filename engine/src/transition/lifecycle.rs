@@ -2,16 +2,27 @@
 
 use super::{
     Action, BTreeMap, Change, ChildOutcome, Effect, EventKind, Held, Loaded, NewRun, RunRow,
-    RunState, TaskError, TaskKey, Timestamp, TransitionError, Workset, blank,
+    RunState, StepIndex, TaskError, TaskKey, Timestamp, TransitionError, Workset, blank,
 };
 use crate::task::Remedy;
+use std::collections::BTreeSet;
 
 /// A run's first rows and events; `hold` keeps its first steps from being claimed
 /// while another run of the same concurrency key goes on.
 #[must_use]
 pub fn start(new: &NewRun, hold: bool, now: Timestamp) -> Workset {
+    begin(new, &BTreeSet::new(), hold, now)
+}
+
+/// [`start`] without these steps: they are done already, and their rows come from elsewhere.
+pub(super) fn begin(
+    new: &NewRun,
+    done: &BTreeSet<StepIndex>,
+    hold: bool,
+    now: Timestamp,
+) -> Workset {
     let plan = &new.plan;
-    let counted = plan.steps.len() - usize::from(plan.on_failure.is_some());
+    let counted = plan.steps.len() - usize::from(plan.on_failure.is_some()) - done.len();
     let run = RunRow {
         id: new.id,
         workflow: plan.name.clone(),
@@ -35,6 +46,7 @@ pub fn start(new: &NewRun, hold: bool, now: Timestamp) -> Workset {
     };
     let tasks: BTreeMap<_, _> = (0_u32..)
         .take(plan.steps.len())
+        .filter(|step| !done.contains(step))
         .map(|step| {
             let row = blank(&run, plan, step, TaskKey::WHOLE, now);
             (
@@ -65,7 +77,7 @@ pub fn start(new: &NewRun, hold: bool, now: Timestamp) -> Workset {
             .expect("just made")
             .change = Change::New;
     }
-    for &root in &plan.roots {
+    for &root in plan.roots.iter().filter(|root| !done.contains(root)) {
         if hold {
             work.row_mut(root, TaskKey::WHOLE)
                 .held

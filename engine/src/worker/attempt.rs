@@ -115,10 +115,18 @@ async fn perform(shared: &Arc<Shared>, claim: &Claim, halt: &Halt) -> Option<Pro
             output: "null".into(),
             cached: false,
         })),
-        Action::Workflow(name) => Some(match child(shared, claim, step, name.as_str(), &scope) {
-            Ok(child) => Product::plain(Outcome::Delegated(Box::new(child))),
-            Err(error) => Product::failed(error),
-        }),
+        Action::Workflow(name) => {
+            // Another process may have published it since this one last looked.
+            if shared.library().source(name.as_str()).is_none()
+                && let Err(error) = crate::engine::refresh(shared).await
+            {
+                tracing::warn!(%error, "published definitions cannot be read");
+            }
+            Some(match child(shared, claim, step, name.as_str(), &scope) {
+                Ok(child) => Product::plain(Outcome::Delegated(Box::new(child))),
+                Err(error) => Product::failed(error),
+            })
+        }
         Action::Task(task) => {
             let input = match step.with.evaluate(&scope) {
                 Ok(input) => input,
@@ -156,7 +164,7 @@ fn child(
         ));
     }
     let definition = shared
-        .library
+        .library()
         .get(name)
         .map_err(|e| TaskError::fatal("unknown_workflow", e.to_string()))?;
     let given = step

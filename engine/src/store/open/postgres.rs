@@ -12,11 +12,18 @@ use super::{PostgresUrl, Step, migrator};
 use crate::time::Clock;
 
 /// The schema, in order. A file here is never edited once released; a change is a new file.
-const MIGRATIONS: &[Step] = &[(
-    1,
-    "engine",
-    include_str!("../../../../migrations/postgres/0001_engine.sql"),
-)];
+const MIGRATIONS: &[Step] = &[
+    (
+        1,
+        "engine",
+        include_str!("../../../../migrations/postgres/0001_engine.sql"),
+    ),
+    (
+        2,
+        "clients",
+        include_str!("../../../../migrations/postgres/0002_clients.sql"),
+    ),
+];
 
 /// `returning` in a `with`, `skip locked`, generic plans on demand: all there since 12; 14 is the oldest still mended.
 const OLDEST: i64 = 140_000;

@@ -13,11 +13,18 @@ use super::super::StoreError;
 use super::{Durability, Step, migrator};
 
 /// The schema, in order. A file here is never edited once released; a change is a new file.
-const MIGRATIONS: &[Step] = &[(
-    1,
-    "engine",
-    include_str!("../../../../migrations/sqlite/0001_engine.sql"),
-)];
+const MIGRATIONS: &[Step] = &[
+    (
+        1,
+        "engine",
+        include_str!("../../../../migrations/sqlite/0001_engine.sql"),
+    ),
+    (
+        2,
+        "clients",
+        include_str!("../../../../migrations/sqlite/0002_clients.sql"),
+    ),
+];
 
 /// How long to wait for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 -- $1 = [[id, state, open, active, waiting, ev_seq, output, failure, finished_at, expires_at, started_at], …]
 update runs set
     state = j.state, open = j.open, active = j.active, waiting = j.waiting, ev_seq = j.ev_seq,
-    output = j.output, failure = j.failure, finished_at = j.finished_at, expires_at = j.expires_at,
+    output = j.output, failure = j.failure, finished_at = j.finished_at, expires_at = coalesce(j.finished_at + runs.retention_ms, j.expires_at),
     started_at = coalesce(runs.started_at, j.started_at)
 from (
     select value ->> 0 as id, value ->> 1 as state, cast(value ->> 2 as bigint) as open, cast(value ->> 3 as bigint) as active,

@@ -9,7 +9,8 @@ use crate::id::TaskName;
 ///
 /// `None` when this process does not know the task.
 pub(super) fn key(shared: &Shared, task: &TaskName, input: &Value) -> Option<String> {
-    let spec = shared.library.registry().spec(task.as_str())?;
+    let library = shared.library();
+    let spec = library.registry().spec(task.as_str())?;
     let mut hasher = blake3::Hasher::new();
     hasher.update(task.as_str().as_bytes());
     hasher.update(&[0]);

@@ -65,8 +65,8 @@ pub(super) async fn run(
         artifacts: shared.artifacts.clone(),
         reports,
     });
-    let registry = shared.library.registry();
-    let Some(attempt) = registry.start(task.as_str(), ctx.clone(), input) else {
+    let library = shared.library();
+    let Some(attempt) = library.registry().start(task.as_str(), ctx.clone(), input) else {
         let message = format!("this worker has no task `{task}`; run a program that registers it");
         return Some(Product::failed(TaskError::fatal("unknown_task", message)));
     };
