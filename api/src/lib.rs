@@ -1,5 +1,32 @@
-//! The REST API: a router over [`aquatint_engine::Engine`], and nothing else.
+//! The REST API: routes over [`aquatint_engine::Engine`], and nothing else.
 //!
-//! Nothing is served yet. The program offers no `serve` command until this
-//! crate has routes that work; until then the engine's door and the command
-//! line are the ways in.
+//! | module | what it holds |
+//! | --- | --- |
+//! | `server`, `config`, `app` | the router put together and served; what it is told; what every route shares |
+//! | `auth`, `limits` | who asks, what they may, and how much |
+//! | `problem`, `extract`, `wire` | refusals, what comes in, what goes out |
+//! | `files` | uploads looked at before anybody trusts them; files sent back |
+//! | `feed` | one reader of the events for every stream |
+//! | `routes/*` | `/api/v1`, a resource a file |
+//! | `edges/*` | the APIs of systems whose clients work here unchanged |
+//! | `openapi` | the document, generated from the routes |
+//!
+//! No SQL, no store, no tensors: what a route needs of the engine it asks at the engine's door.
+
+mod app;
+mod auth;
+mod config;
+mod edges;
+mod extract;
+mod feed;
+mod files;
+mod limits;
+mod openapi;
+mod problem;
+mod routes;
+mod server;
+mod wire;
+
+pub use auth::{KeyStatus, NewKey, Scope};
+pub use config::ApiConfig;
+pub use server::{Api, ServeError};

@@ -1,0 +1,90 @@
+//! The document (OpenAPI 3.1), generated from the routes, and what is true of every route.
+
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder, SecurityRequirement};
+use utoipa::{Modify, OpenApi as _};
+
+use crate::problem::{Mistake, Problem};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Aquatint",
+        description = "Durable workflows for AI media: submit runs and batches, watch them, fetch what they made.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    components(schemas(Problem, Mistake)),
+    tags(
+        (name = "runs", description = "Executions of workflows"),
+        (name = "batches", description = "Many items of one workflow, and one finalize"),
+        (name = "files", description = "Uploads, and what runs made"),
+        (name = "events", description = "What happens, as it happens"),
+        (name = "workflows", description = "What can be run"),
+        (name = "operations", description = "Queues and workers"),
+        (name = "keys", description = "API keys"),
+        (name = "health", description = "Whether this server lives, and what it counts")
+    ),
+    modifiers(&Common)
+)]
+struct Document;
+
+/// The document before its routes.
+pub(crate) fn base() -> OpenApi {
+    Document::openapi()
+}
+
+struct Common;
+
+impl Modify for Common {
+    fn modify(&self, document: &mut OpenApi) {
+        if let Some(components) = document.components.as_mut() {
+            let bearer = Http::builder()
+                .scheme(HttpAuthScheme::Bearer)
+                .bearer_format("aq_<id>_<secret>")
+                .build();
+            components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+            let header = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-Key")));
+            components.add_security_scheme("key", header);
+        }
+    }
+}
+
+/// Says of every route what holds for all of them: that it may want a key, and how it refuses.
+pub(crate) fn finish(document: &mut OpenApi) {
+    let nobody: [&str; 0] = [];
+    let security = vec![
+        SecurityRequirement::default(),
+        SecurityRequirement::new("bearer", nobody),
+        SecurityRequirement::new("key", nobody),
+    ];
+    let refusal = ResponseBuilder::new()
+        .description("A problem (RFC 9457)")
+        .content(
+            "application/problem+json",
+            ContentBuilder::new()
+                .schema(Some(RefOr::Ref(Ref::from_schema_name("Problem"))))
+                .build(),
+        )
+        .build();
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            &mut item.get,
+            &mut item.put,
+            &mut item.post,
+            &mut item.delete,
+            &mut item.head,
+            &mut item.options,
+            &mut item.patch,
+        ];
+        for operation in operations.into_iter().flatten() {
+            let is_open = path == "/livez" || path == "/readyz";
+            if !is_open && operation.security.is_none() {
+                operation.security = Some(security.clone());
+            }
+            let responses = &mut operation.responses.responses;
+            if !responses.contains_key("default") {
+                responses.insert("default".to_owned(), RefOr::T(refusal.clone()));
+            }
+        }
+    }
+}

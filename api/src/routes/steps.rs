@@ -1,0 +1,125 @@
+//! What happened within a run: items, attempts, log lines.
+
+use axum::Json;
+use axum::extract::Path;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::auth::Reader;
+use crate::extract::{Params, RunPath};
+use crate::problem::Problem;
+use crate::wire::{Attempt, LogLine, Page, Step};
+
+pub(crate) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(items))
+        .routes(routes!(attempts))
+        .routes(routes!(logs))
+}
+
+/// Which items to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ItemParams {
+    /// `next_cursor` of the page before.
+    cursor: Option<i32>,
+    /// At most so many: 1 to 1000, 100 where nothing is said.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
+/// The items of a mapped step, in order.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/steps/{step}/items", tag = "runs",
+    params(("id" = String, Path, format = Uuid), ("step" = String, Path), ItemParams), responses((status = 200, body = Page<Step>)))]
+async fn items(
+    Reader(who): Reader,
+    State(app): State<App>,
+    RunPath(id): RunPath,
+    Path((_id, step)): Path<(String, String)>,
+    Params(params): Params<ItemParams>,
+) -> Result<Json<Page<Step>>, Problem> {
+    app.run(&who, id).await?;
+    let limit = params.limit.unwrap_or(100);
+    if !(1..=1000).contains(&limit) {
+        return Err(Problem::invalid(
+            format!("limit: expected 1 to 1000, got `{limit}`"),
+            Vec::new(),
+        ));
+    }
+    let plan = app.engine.plan(id).await?;
+    let index = plan
+        .step_index(&step)
+        .ok_or_else(|| Problem::not_found("step", &step))?;
+    let after = params.cursor.map_or(-1, i64::from);
+    let found = app.engine.items(id, index, after, limit).await?;
+    let is_full = found.len() == limit as usize;
+    let last = found.last().and_then(|task| task.item);
+    let now = app.engine.now();
+    let found = found.into_iter().map(|task| Step::new(task, now)).collect();
+    let next = last.filter(|_| is_full).map(|item| item.to_string());
+    Ok(Json(Page::new(found, next)))
+}
+
+/// The attempts of a run that have ended, 1,000 at most.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/attempts", tag = "runs", params(("id" = String, Path, format = Uuid)), responses((status = 200, body = Page<Attempt>)))]
+async fn attempts(
+    Reader(who): Reader,
+    State(app): State<App>,
+    RunPath(id): RunPath,
+) -> Result<Json<Page<Attempt>>, Problem> {
+    app.run(&who, id).await?;
+    let found = app.engine.attempts(id).await?;
+    Ok(Json(Page::whole(
+        found.into_iter().map(Attempt::from).collect(),
+    )))
+}
+
+/// Which log lines to show.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LogParams {
+    /// Only of this step.
+    step: Option<String>,
+    /// Only of this attempt.
+    attempt: Option<i64>,
+    /// Only the last so many, 1,000 where nothing is said.
+    #[param(minimum = 1, maximum = 10000)]
+    tail: Option<usize>,
+}
+
+/// The log lines of a run, oldest first.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/logs", tag = "runs", params(("id" = String, Path, format = Uuid), LogParams), responses((status = 200, body = Page<LogLine>)))]
+async fn logs(
+    Reader(who): Reader,
+    State(app): State<App>,
+    RunPath(id): RunPath,
+    Params(params): Params<LogParams>,
+) -> Result<Json<Page<LogLine>>, Problem> {
+    app.run(&who, id).await?;
+    let tail = params.tail.unwrap_or(1_000);
+    if !(1..=10_000).contains(&tail) {
+        return Err(Problem::invalid(
+            format!("tail: expected 1 to 10000, got `{tail}`"),
+            Vec::new(),
+        ));
+    }
+    let mut lines: Vec<LogLine> = app
+        .engine
+        .logs(id)
+        .await?
+        .into_iter()
+        .map(LogLine::from)
+        .collect();
+    lines.retain(|line| {
+        params.step.as_ref().is_none_or(|step| line.step == *step)
+            && params.attempt.is_none_or(|attempt| line.attempt == attempt)
+    });
+    let first = lines.len().saturating_sub(tail);
+    Ok(Json(Page::whole(lines.split_off(first))))
+}
