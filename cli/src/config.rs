@@ -3,6 +3,7 @@
 //! The only place that reads the environment. Where each value came from is
 //! kept, so that `aquatint doctor` can say it.
 
+mod api;
 mod layer;
 mod name;
 mod storage;
@@ -22,6 +23,7 @@ use serde::Deserialize;
 
 use crate::exit::{Exit, Result};
 
+pub(crate) use api::ApiSettings;
 pub(crate) use name::nearest;
 pub(crate) use worker::{EARLIER_SLOTS, WorkerFlags, WorkerSettings};
 
@@ -33,6 +35,7 @@ pub(crate) struct Flags {
     pub(crate) definitions: Vec<PathBuf>,
     pub(crate) queues: Option<String>,
     pub(crate) worker: WorkerFlags,
+    pub(crate) listen: Option<String>,
 }
 
 /// What an installation is set to.
@@ -50,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) queues: Option<Vec<(QueueName, u32)>>,
     /// What `aquatint worker` is like, queues aside.
     pub(crate) worker: WorkerSettings,
+    /// What `aquatint serve` is like.
+    pub(crate) api: ApiSettings,
     pub(crate) definitions: Vec<PathBuf>,
     pub(crate) durability: Durability,
     pub(crate) lease: Duration,
@@ -88,6 +93,10 @@ struct Keys {
     artifacts: Option<String>,
     #[serde(default)]
     s3: storage::S3Keys,
+    #[serde(default)]
+    listen: Option<String>,
+    #[serde(default)]
+    api: api::ApiKeys,
     #[serde(default)]
     queues: Option<String>,
     #[serde(default)]
@@ -141,6 +150,7 @@ impl Settings {
             Exit::Usage(format!("{}: {message}", at("queues")))
         })?;
         let worker = WorkerSettings::read(&keys, &at)?;
+        let api = ApiSettings::read(keys.listen.as_deref(), keys.api, &at)?;
         let lease = humantime::parse_duration(&keys.lease)
             .ok()
             .filter(|lease| *lease >= Duration::from_secs(1));
@@ -198,6 +208,7 @@ impl Settings {
             namespace: keys.namespace,
             queues,
             worker,
+            api,
             definitions: keys.definitions,
             durability: keys.durability,
             lease,
@@ -219,6 +230,14 @@ impl Settings {
         config.durability = self.durability;
         config.lease = self.lease;
         config
+    }
+
+    /// Where runs are kept, as people say it; never with a password.
+    pub(crate) fn place(&self) -> String {
+        match &self.database {
+            Some(Database::Postgres(url)) => url.to_string(),
+            _ => self.data_dir.display().to_string(),
+        }
     }
 
     /// How many tasks of a queue to run at a time, here.

@@ -11,6 +11,7 @@ mod exit;
 mod files;
 mod inputs;
 mod live;
+mod metrics;
 mod output;
 mod report;
 mod session;
@@ -116,6 +117,10 @@ enum Command {
     Graph(commands::graph::GraphArgs),
     /// Print the JSON Schema of definition files, for editors
     Schema,
+    /// Serve the REST API, and do the work: everything in one process
+    Serve(commands::serve::ServeArgs),
+    /// Make, list and revoke API keys
+    Keys(commands::keys::Keys),
     /// Do the work of runs that others submit
     Worker(commands::worker::WorkerArgs),
     /// List worker processes and what they do, or steer them
@@ -173,7 +178,12 @@ fn dispatch(cli: Cli) -> Result {
         queues,
         worker: match &cli.command {
             Command::Worker(args) => args.flags(),
+            Command::Serve(args) => args.worker.flags(),
             _ => config::WorkerFlags::default(),
+        },
+        listen: match &cli.command {
+            Command::Serve(args) => args.listen.clone(),
+            _ => None,
         },
     };
     let context = Context {
@@ -196,6 +206,8 @@ fn dispatch(cli: Cli) -> Result {
         Command::Tasks(args) => commands::tasks::run(&context, &args),
         Command::Validate(args) => commands::validate::run(&context, &args),
         Command::Graph(args) => block_on(commands::graph::run(&context, args)),
+        Command::Serve(args) => block_on(commands::serve::run(&context, args)),
+        Command::Keys(args) => block_on(commands::keys::run(&context, args)),
         Command::Worker(args) => block_on(commands::worker::run(&context, args)),
         Command::Workers(args) => block_on(commands::workers::run(&context, args)),
         Command::Queues(args) => block_on(commands::queues::run(&context, args)),

@@ -135,7 +135,7 @@ async fn follow(
             run.workflow
         ));
     }
-    let mut config = context.worker(context::queues_of(engine.library(), &plan)?);
+    let mut config = context.worker(context::queues_of(&engine.library(), &plan)?);
     config.shutdown_grace = Duration::ZERO;
     let worker = engine.start_worker(config).await?;
     let ending = session::follow(engine, worker, id, live, signals).await?;

@@ -21,6 +21,12 @@ pub(crate) struct Runs {
     /// Only runs of this workflow
     #[arg(long, value_name = "NAME")]
     workflow: Option<WorkflowName>,
+    /// Only runs submitted with this tag
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// Only runs with these words in their id, tags, inputs or failure
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
     /// At most so many
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
@@ -65,29 +71,26 @@ pub(crate) async fn run(context: &Context, args: Runs) -> Result {
     table.print()
 }
 
-/// The newest runs that fit, page by page: one batch may have thousands of runs as its steps.
+/// The newest runs that fit, page by page.
 async fn list(engine: &Engine, args: &Runs) -> Result<Vec<RunView>> {
     let mut filter = RunFilter {
-        before: None,
-        state: args.state,
+        states: args.state.into_iter().collect(),
         workflow: args.workflow.clone(),
-        limit: if args.all { args.limit } else { 500 },
+        tag: args.tag.clone(),
+        text: args.search.clone(),
+        top_only: !args.all,
+        limit: args.limit,
+        ..RunFilter::default()
     };
     let wanted = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let mut found = Vec::new();
     loop {
-        let page = engine.runs(&filter).await?;
-        let Some(last) = page.last().map(|run| run.id) else {
-            break;
-        };
-        found.extend(
-            page.into_iter()
-                .filter(|run| args.all || run.parent.is_none()),
-        );
-        if found.len() >= wanted {
+        let page = engine.page(&filter).await?;
+        found.extend(page.runs);
+        filter.before = page.next;
+        if found.len() >= wanted || page.next.is_none() {
             break;
         }
-        filter.before = Some(last);
     }
     found.truncate(wanted);
     Ok(found)

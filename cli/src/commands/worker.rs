@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aquatint_engine::id::QueueName;
-use aquatint_engine::{Engine, Farewell, RunFilter, RunState, WorkerConfig};
+use aquatint_engine::{Engine, Farewell, RunFilter, RunState, Worker, WorkerConfig};
 use clap::Args;
 
+use crate::commands::serve::{Front, Server};
 use crate::config::{EARLIER_SLOTS, WorkerFlags};
 use crate::context::{self, Context};
 use crate::exit::{Exit, Result};
@@ -70,22 +71,89 @@ fn name(text: &str) -> std::result::Result<String, String> {
 
 /// Serves until it is told to stop, or to begin anew.
 pub(crate) async fn run(context: &Context, args: WorkerArgs) -> Result {
+    serve(context, args, None).await
+}
+
+/// Works, and answers requests where there is an API to serve, until it is told to stop or to begin anew.
+pub(crate) async fn serve(context: &Context, args: WorkerArgs, api: Option<Front>) -> Result {
     // Now: once it is replaced by another version, the system names the old file as deleted.
     let program = std::env::current_exe();
     let mut signals = Signals::watch()?;
     let engine = context.open(context.library()?).await?;
+    let server = match &api {
+        Some(front) => Some(front.open(context, &engine).await?),
+        None => None,
+    };
+    let works = api.as_ref().is_none_or(|front| front.works);
+    let config = config(context, &engine, &args).await?;
+    let served = served(&config);
+    let worker = if works {
+        Some(engine.start_worker(config).await?)
+    } else {
+        None
+    };
+    if let Some(server) = &server {
+        context.say(&server.greeting);
+    }
+    if works {
+        let place = context.settings.place();
+        context.say(&format!("serving {served} from {place}; Ctrl-C stops"));
+    }
+    let farewell = async {
+        match &worker {
+            Some(worker) => worker.farewell().await,
+            None => std::future::pending().await,
+        }
+    };
+    let why = tokio::select! {
+        signal = signals.first() => Err(signal),
+        why = farewell => Ok(why),
+    };
+    signals.set_farewell("left at once; another worker takes up what was running".to_owned());
+    context.say(&reason(
+        &why,
+        &humantime::format_duration(args.grace).to_string(),
+    ));
+    let slots = worker
+        .as_ref()
+        .map(Worker::wanted_slots)
+        .unwrap_or_default();
+    // Streams end and new requests are refused first: whoever submits now is served elsewhere.
+    let answered = server.map(Server::stop);
+    if let Some(worker) = worker {
+        worker.stop().await;
+    }
+    if let Some(answered) = answered {
+        answered.await;
+    }
+    engine.close().await;
+    let is_last = matches!(why, Err(_) | Ok(Farewell::Drained));
+    if is_last || signals.is_told() {
+        context.say("stopped");
+        return Ok(());
+    }
+    Err(begin_anew(program, &slots))
+}
+
+/// What the worker is to be like.
+async fn config(context: &Context, engine: &Engine, args: &WorkerArgs) -> Result<WorkerConfig> {
     let settings = &context.settings.worker;
     let mut config = match &context.settings.queues {
         Some(queues) => WorkerConfig::new(queues.clone()),
-        None => context.worker(usual_queues(&engine).await?),
+        None => context.worker(usual_queues(engine).await?),
     };
     config.shutdown_grace = args.grace;
-    config.name = args.name;
+    config.name.clone_from(&args.name);
     config.labels = settings.labels.clone();
     config.memory_bytes = settings.memory_bytes;
     config.max_tasks = settings.max_tasks;
     config.max_rss_bytes = settings.max_rss_bytes;
     config.wanted_slots = settings.earlier_slots.clone();
+    Ok(config)
+}
+
+/// Queues and slots, as people write them.
+fn served(config: &WorkerConfig) -> String {
     let served: Vec<String> = config
         .queues
         .iter()
@@ -94,19 +162,12 @@ pub(crate) async fn run(context: &Context, args: WorkerArgs) -> Result {
             format!("{queue}:{slots}")
         })
         .collect();
-    let worker = engine.start_worker(config).await?;
-    context.say(&format!(
-        "serving {} from {}; Ctrl-C stops",
-        served.join(","),
-        context.settings.data_dir.display()
-    ));
-    let why = tokio::select! {
-        signal = signals.first() => Err(signal),
-        why = worker.farewell() => Ok(why),
-    };
-    signals.set_farewell("left at once; another worker takes up what was running".to_owned());
-    let grace = humantime::format_duration(args.grace);
-    let reason = match why {
+    served.join(",")
+}
+
+/// Why it ends, in words.
+fn reason(why: &std::result::Result<Farewell, Signal>, grace: &str) -> String {
+    match why {
         Err(Signal::Interrupt) => {
             format!("finishing what runs, for {grace} at most; Ctrl-C again leaves at once")
         }
@@ -124,17 +185,7 @@ pub(crate) async fn run(context: &Context, args: WorkerArgs) -> Result {
             format!("beginning anew, grown too large: finishing what runs, for {grace} at most")
         }
         Ok(why) => format!("ending: {why:?}"),
-    };
-    context.say(&reason);
-    let slots = worker.wanted_slots();
-    worker.stop().await;
-    engine.close().await;
-    let is_last = matches!(why, Err(_) | Ok(Farewell::Drained));
-    if is_last || signals.is_told() {
-        context.say("stopped");
-        return Ok(());
     }
-    Err(begin_anew(program, &slots))
 }
 
 /// Starts this program again, in the place of this process, with the same arguments.
@@ -173,13 +224,13 @@ async fn usual_queues(engine: &Engine) -> Result<BTreeSet<QueueName>> {
     }
     for state in [RunState::Pending, RunState::Running] {
         let filter = RunFilter {
-            state: Some(state),
+            states: vec![state],
             limit: 1_000,
             ..RunFilter::default()
         };
         for run in engine.runs(&filter).await? {
             let plan = engine.plan(run.id).await?;
-            queues.extend(context::queues_of(library, &plan).unwrap_or_default());
+            queues.extend(context::queues_of(&library, &plan).unwrap_or_default());
         }
     }
     queues.retain(|queue| queue.as_str() != aquatint_engine::workflow::plan::CONTROL_QUEUE);

@@ -87,6 +87,27 @@ const VARIABLES: &[(&str, &str, Shape)] = &[
     ("AQUATINT_S3_SESSION_TOKEN", "s3.session_token", Shape::Text),
     ("AQUATINT_S3_ALLOW_HTTP", "s3.allow_http", Shape::Bool),
     ("AQUATINT_S3_CACHE_BYTES", "s3.cache_bytes", Shape::Number),
+    ("AQUATINT_LISTEN", "listen", Shape::Text),
+    ("AQUATINT_PUBLIC_URL", "api.public_url", Shape::Text),
+    ("AQUATINT_CORS_ORIGINS", "api.cors_origins", Shape::Words),
+    ("AQUATINT_API_MAX_BODY", "api.max_body", Shape::Text),
+    ("AQUATINT_API_MAX_FILE", "api.max_file", Shape::Text),
+    ("AQUATINT_API_MAX_PIXELS", "api.max_pixels", Shape::Number),
+    (
+        "AQUATINT_API_REQUESTS_PER_SECOND",
+        "api.requests_per_second",
+        Shape::Number,
+    ),
+    (
+        "AQUATINT_API_ALLOW_DEFINITIONS",
+        "api.allow_definitions",
+        Shape::Bool,
+    ),
+    (
+        "AQUATINT_API_RESULT_RETENTION",
+        "api.result_retention",
+        Shape::Text,
+    ),
     ("AQUATINT_QUEUES", "queues", Shape::Text),
     ("AQUATINT_LABELS", "labels", Shape::Words),
     ("AQUATINT_MEMORY", "memory", Shape::Text),
@@ -329,6 +350,9 @@ pub(super) fn flags(flags: &Flags) -> Result<Layer> {
             .map(|p| text(p, "--definitions"))
             .collect::<Result<Vec<_>>>()?;
         values.insert("definitions".to_owned(), Value::from(paths));
+    }
+    if let Some(listen) = &flags.listen {
+        values.insert("listen".to_owned(), listen.as_str().into());
     }
     if let Some(queues) = &flags.queues {
         values.insert("queues".to_owned(), queues.as_str().into());
