@@ -359,7 +359,10 @@ macro_rules! extractor {
     ($(#[$doc:meta])* $name:ident, $scope:ident, $word:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone)]
-        pub(crate) struct $name(pub(crate) Principal);
+        pub(crate) struct $name(
+            #[allow(dead_code, reason = "some routes only ask that somebody may")]
+            pub(crate) Principal,
+        );
 
         impl<S: Send + Sync> FromRequestParts<S> for $name {
             type Rejection = Problem;

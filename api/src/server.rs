@@ -1,5 +1,6 @@
 //! The router put together, and served until somebody says stop.
 
+use std::future::{Future, IntoFuture as _};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
-use tower_http::timeout::TimeoutLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -114,10 +114,7 @@ impl Api {
             .layer(middleware::from_fn_with_state(app.clone(), guard))
             .layer(CompressionLayer::new())
             .layer(cors(&app.config))
-            .layer(TimeoutLayer::with_status_code(
-                StatusCode::REQUEST_TIMEOUT,
-                app.config.request_timeout + WAITING,
-            ))
+            .layer(middleware::from_fn_with_state(app.clone(), in_time))
             .layer(middleware::from_fn(observe))
             .layer(CatchPanicLayer::custom(|_| {
                 Problem::internal().into_response()
@@ -194,8 +191,6 @@ impl Api {
     }
 }
 
-use std::future::{Future, IntoFuture as _};
-
 /// Every route that asks for a key, and the document of all.
 fn routed() -> (Router<App>, utoipa::openapi::OpenApi) {
     let router = OpenApiRouter::with_openapi(openapi::base())
@@ -213,13 +208,15 @@ fn routed() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(edges::router());
     let (router, mut document) = router.split_for_parts();
     document.merge(routes::health::open_router().split_for_parts().1);
+    document.merge(edges::open_router().split_for_parts().1);
     openapi::finish(&mut document);
     (router, document)
 }
 
 /// What needs no key.
 fn open() -> Router<App> {
-    routes::health::open_router().split_for_parts().0
+    let router = routes::health::open_router().merge(edges::open_router());
+    router.split_for_parts().0
 }
 
 fn cors(config: &ApiConfig) -> CorsLayer {
@@ -302,6 +299,25 @@ fn is_own_host(app: &App, host: &str) -> bool {
         .is_ok_and(|ip| ip.is_loopback());
     // HTTP/1.0 clients and tests send none; browsers always do.
     host.is_empty() || name.eq_ignore_ascii_case("localhost") || loopback || is_public
+}
+
+/// Gives each request its time. One that trains a model while its client waits takes as long as that takes.
+async fn in_time(State(app): State<App>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    if route.is_some_and(|route| route.as_str() == edges::TRAIN_ROUTE) {
+        return next.run(request).await;
+    }
+    let answered =
+        tokio::time::timeout(app.config.request_timeout + WAITING, next.run(request)).await;
+    answered.unwrap_or_else(|_| {
+        Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout",
+            "The request took too long",
+            "it was not answered in the time this server gives to a request",
+        )
+        .into_response()
+    })
 }
 
 /// Counts and logs each request: what was asked and how it went, never what was in it.

@@ -21,7 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::runs::{checked_files, idempotency_key};
+use super::runs::{check_tags, checked_files, idempotency_key};
 use crate::app::App;
 use crate::auth::{Principal, Reader, Submitter};
 use crate::extract::{self, Params, RunPath};
@@ -210,6 +210,7 @@ async fn accept(
             format!("expected 1 to {MAX_ITEMS} items, got {}", new.items.len()),
         ));
     }
+    check_tags(&new.tags)?;
     app.engine.refresh_library().await?;
     let library = app.engine.library();
     let target = library.get(&new.workflow)?;

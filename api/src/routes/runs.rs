@@ -113,6 +113,7 @@ pub(crate) async fn submit_one(
     key: Option<String>,
 ) -> Result<RunId, Problem> {
     let retention = new.retention.as_deref().map(duration).transpose()?;
+    check_tags(&new.tags)?;
     let inputs = Value::Object(new.inputs);
     let submission = Submission {
         attachments: checked_files(app, &inputs).await?,
@@ -157,6 +158,17 @@ pub(crate) async fn checked_files(
             ),
             Vec::new(),
         )),
+    }
+}
+
+/// Tags by which this server finds its own.
+pub(crate) fn check_tags(tags: &[String]) -> Result<(), Problem> {
+    match tags.iter().position(|tag| tag.starts_with("aquatint:")) {
+        Some(index) => Err(Problem::at(
+            format!("/tags/{index}"),
+            "tags that begin with `aquatint:` are the server's own",
+        )),
+        None => Ok(()),
     }
 }
 

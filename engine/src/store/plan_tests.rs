@@ -65,7 +65,9 @@ async fn hot_statements_go_by_key_or_index() {
             let reads_little = ["VIRTUAL TABLE", "USING", "(subquery"]
                 .iter()
                 .any(|word| line.contains(word));
-            let scans_table = line.starts_with("SCAN") && !reads_little;
+            // The outer layer of a list reads what its window found.
+            let is_window = line == "SCAN r" && plan.iter().any(|l| l == "CO-ROUTINE r");
+            let scans_table = line.starts_with("SCAN") && !reads_little && !is_window;
             assert!(
                 !scans_table && !line.contains("AUTOMATIC"),
                 "{name} would scan: {plan:#?}"

@@ -125,7 +125,9 @@ impl Commit<'_> {
     fn keep_belongings(&mut self, fresh: &[(&NewRun, bool)]) {
         let (mut tags, mut files) = (Vec::new(), Vec::new());
         for (run, _) in fresh {
-            tags.extend(run.options.tags.iter().map(|tag| (tag, run.id)));
+            // No text of a PostgreSQL holds a NUL.
+            let shown = run.options.tags.iter();
+            tags.extend(shown.map(|tag| (tag.replace('\0', "\u{fffd}"), run.id)));
             for (ordinal, file) in run.options.attachments.iter().enumerate() {
                 files.push((
                     run.id,
