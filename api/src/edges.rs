@@ -5,13 +5,14 @@
 //! | --- | --- |
 //! | `images` | an image back end with a database: submit a form, poll, fetch by URL, cancel |
 //! | `inline` | the same with JSON alone: pictures travel as base64, results expire |
-//! | `training` | a model-training service: train, watch, predict |
+//! | `training`, `models` | a model-training service: train, watch, predict |
 //! | `order` | what the first two share: task types, what each needs, how refusals are said |
 //!
 //! Batches of files with one finalize have a home of their own: `routes::batches`.
 
 mod images;
 mod inline;
+mod models;
 mod order;
 mod training;
 
@@ -24,6 +25,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(images::router())
         .merge(inline::router())
         .merge(training::router())
+        .merge(models::router())
 }
 
 /// The one route that takes as long as its work does.

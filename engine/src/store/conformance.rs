@@ -25,6 +25,7 @@ macro_rules! on_both {
 }
 
 mod claims;
+mod clients;
 mod commits;
 mod leases;
 mod limits;

@@ -4,6 +4,8 @@
 //! stops after [`WINDOW`] rows; the outer one keeps those that fit. So a search for what is rare, or
 //! nowhere, costs a page of a fixed price and a cursor to go on with, however many runs there are.
 
+use std::time::Duration;
+
 use super::script::Parameter;
 use super::statement::Statement;
 use super::views::{RunFilter, RunPage};
@@ -15,6 +17,9 @@ use crate::time::Timestamp;
 /// Rows looked at for one page at most.
 const WINDOW: i64 = 10_000;
 
+/// How far a clock may ever have been set back: it says where a list in time may begin.
+const SET_BACK: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// A list by one index, and the question how far its window reaches.
 struct Listing {
     page: Statement,
@@ -22,7 +27,7 @@ struct Listing {
 }
 
 /// $1 before this id, $2 states or null, $3 workflow or null, $4 at most, $5 owner or null, $6 tag or null,
-/// $7 pattern or null, $8 from this id on, $9 whether top runs only, $10 the window.
+/// $7 pattern or null, $8 from this id on, $9 whether top runs only, $10 the window, $11 and $12 created from and before.
 macro_rules! listing {
     ($name:ident, $window:literal) => {
         static $name: Listing = Listing {
@@ -39,6 +44,7 @@ macro_rules! listing {
                     and (cast($7 as text) is null or lower(id || ' ' || workflow || ' ' || coalesce(tags, '') || ' ' \
                         || coalesce(failure, '') || ' ' || inputs) like $7 escape '\\') \
                     and id >= cast($8 as text) and (cast($9 as bigint) = 0 or parent_run is null) \
+                    and created_at >= cast($11 as bigint) and created_at < cast($12 as bigint) \
                     order by id desc limit $4"
                 ),
             ),
@@ -48,7 +54,8 @@ macro_rules! listing {
                     "select json_array(count(*), min(id)) from (", $window, ") r \
                     where cast($2 as text) is not null or cast($3 as text) is not null or cast($4 as bigint) is not null \
                     or cast($5 as text) is not null or cast($6 as text) is not null or cast($7 as text) is not null \
-                    or cast($8 as text) is not null or cast($9 as bigint) is not null"
+                    or cast($8 as text) is not null or cast($9 as bigint) is not null \
+                    or cast($11 as bigint) is not null or cast($12 as bigint) is not null"
                 ),
             ),
         };
@@ -146,14 +153,15 @@ impl Store {
         let cursor = filter
             .before
             .map_or_else(|| "g".to_owned(), |id| id.to_string());
-        let before = match filter.created_to.map(first_id_at) {
+        // An id's time may be ahead of its run's, never behind: ids go on when a clock is set back.
+        let before = match filter.created_to.map(|to| first_id_at(to.after(SET_BACK))) {
             Some(time) => time.min(cursor),
             None => cursor,
         };
         let from = filter.created_from.map_or_else(String::new, first_id_at);
         let states: Vec<&str> = filter.states.iter().map(|s| s.as_str()).collect();
         let states = (!states.is_empty()).then(|| rows::json(&states));
-        let parameters: [Parameter; 10] = [
+        let parameters: [Parameter; 12] = [
             before.into(),
             states.into(),
             filter.workflow.as_ref().map(WorkflowName::as_str).into(),
@@ -164,6 +172,8 @@ impl Store {
             from.into(),
             i64::from(filter.top_only).into(),
             WINDOW.into(),
+            filter.created_from.map_or(0, |at| at.0).into(),
+            filter.created_to.map_or(i64::MAX, |at| at.0).into(),
         ];
         let listing = listing(filter);
         let found = self
@@ -186,7 +196,7 @@ impl Store {
     async fn reach(
         &self,
         listing: &'static Listing,
-        parameters: [Parameter; 10],
+        parameters: [Parameter; 12],
     ) -> Result<Option<RunId>, StoreError> {
         let found: Vec<(i64, Option<RunId>)> =
             self.readers.rows(&listing.reach, parameters).await?;
