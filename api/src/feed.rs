@@ -116,6 +116,11 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// Whether this one was seen.
+    pub(crate) fn has(&self, position: i64) -> bool {
+        self.seen.contains(&position)
+    }
+
     /// Whether this one is new.
     pub(crate) fn see(&mut self, position: i64) -> bool {
         self.seen.insert(position)

@@ -6,7 +6,7 @@
 //! | `auth`, `limits` | who asks, what they may, and how much |
 //! | `problem`, `extract`, `wire` | refusals, what comes in, what goes out |
 //! | `files` | uploads looked at before anybody trusts them; files sent back |
-//! | `feed` | one reader of the events for every stream |
+//! | `feed`, `webhooks` | one reader of the events for every stream; one that tells others of ends |
 //! | `routes/*` | `/api/v1`, a resource a file |
 //! | `edges/*` | the APIs of systems whose clients work here unchanged |
 //! | `openapi` | the document, generated from the routes |
@@ -25,6 +25,7 @@ mod openapi;
 mod problem;
 mod routes;
 mod server;
+mod webhooks;
 mod wire;
 
 pub use auth::{KeyStatus, NewKey, Scope};

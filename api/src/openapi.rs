@@ -22,6 +22,9 @@ use crate::problem::{Mistake, Problem};
         (name = "workflows", description = "What can be run"),
         (name = "operations", description = "Queues and workers"),
         (name = "keys", description = "API keys"),
+        (name = "webhooks", description = "Who is told when runs end"),
+        (name = "compatible: images", description = "As image back ends of old"),
+        (name = "compatible: training", description = "As a model-training service of old"),
         (name = "health", description = "Whether this server lives, and what it counts")
     ),
     modifiers(&Common)

@@ -9,5 +9,6 @@ pub(crate) mod keys;
 pub(crate) mod queues;
 pub(crate) mod runs;
 pub(crate) mod steps;
+pub(crate) mod webhooks;
 pub(crate) mod workers;
 pub(crate) mod workflows;

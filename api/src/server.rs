@@ -25,7 +25,7 @@ use crate::auth::{self, KeyStatus, NewKey};
 use crate::config::ApiConfig;
 use crate::problem::Problem;
 use crate::routes;
-use crate::{edges, openapi};
+use crate::{edges, openapi, webhooks};
 
 /// How long requests may go on after the server was told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -144,6 +144,7 @@ impl Api {
         let router = self.router();
         let stopping = self.app.stopping.clone();
         tokio::spawn(routes::jobs::look_after(self.app.clone()));
+        tokio::spawn(webhooks::look_after(self.app.clone()));
         let told = stopping.clone();
         let stop = async move {
             stop.await;
@@ -158,6 +159,17 @@ impl Api {
             // A client that holds its connection must not hold the process.
             () = async { stopping.cancelled().await; tokio::time::sleep(STOP_GRACE).await } => Ok(()),
         }
+    }
+
+    /// Where a webhook is, and the secret it is signed with; `None` when it is gone.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn webhook(
+        engine: &Engine,
+        id: &str,
+    ) -> Result<Option<(String, String)>, aquatint_engine::EngineError> {
+        webhooks::find(engine, id).await
     }
 
     /// Every key there is, as may be told.
@@ -204,6 +216,7 @@ fn routed() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(routes::queues::router())
         .merge(routes::workers::router())
         .merge(routes::keys::router())
+        .merge(routes::webhooks::router())
         .merge(routes::health::router())
         .merge(edges::router());
     let (router, mut document) = router.split_for_parts();

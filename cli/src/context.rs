@@ -2,11 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
+use aquatint_api::Api;
 use aquatint_engine::id::QueueName;
 use aquatint_engine::library::LibraryError;
+use aquatint_engine::task::TaskError;
 use aquatint_engine::workflow::{Action, Plan};
 use aquatint_engine::{Engine, Library, Registry, WorkerConfig};
+
+use aquatint_tasks::webhook_deliver::{Found, Hook, Hooks};
 
 use crate::config::Settings;
 use crate::exit::{Exit, Result};
@@ -18,6 +23,28 @@ pub(crate) struct Context {
     pub(crate) settings: Settings,
     /// Whether people asked for silence.
     pub(crate) quiet: bool,
+    /// Once it is open: for tasks that look something up by it.
+    pub(crate) engine: Arc<OnceLock<Engine>>,
+}
+
+/// The webhooks that the store knows.
+#[derive(Debug)]
+struct Webhooks(Arc<OnceLock<Engine>>);
+
+impl Hooks for Webhooks {
+    fn find(&self, id: &str) -> Found {
+        let (engine, id) = (self.0.get().cloned(), id.to_owned());
+        Box::pin(async move {
+            let away = |why: String| {
+                TaskError::retryable("store", format!("the webhook cannot be looked up: {why}"))
+            };
+            let engine = engine.ok_or_else(|| away("no store is open".to_owned()))?;
+            let found = Api::webhook(&engine, &id)
+                .await
+                .map_err(|error| away(error.to_string()))?;
+            Ok(found.map(|(url, secret)| Hook::new(url, secret)))
+        })
+    }
 }
 
 impl Context {
@@ -25,6 +52,9 @@ impl Context {
     pub(crate) fn registry(&self) -> Registry {
         let mut registry = Registry::new();
         aquatint_tasks::register_all(&mut registry, &self.settings.tasks);
+        let hooks = Arc::new(Webhooks(Arc::clone(&self.engine)));
+        let allow_private = self.settings.api.allow_private_webhooks;
+        aquatint_tasks::register_webhooks(&mut registry, hooks, allow_private);
         registry
     }
 
@@ -44,7 +74,10 @@ impl Context {
 
     /// Opens the store.
     pub(crate) async fn open(&self, library: Library) -> Result<Engine> {
-        Ok(Engine::open(self.settings.engine(), library).await?)
+        let engine = Engine::open(self.settings.engine(), library).await?;
+        // A command opens one engine; were there another, either knows the webhooks.
+        let _ = self.engine.set(engine.clone());
+        Ok(engine)
     }
 
     /// Opens the store for looking and steering, where no definition is needed.

@@ -189,6 +189,7 @@ fn dispatch(cli: Cli) -> Result {
     let context = Context {
         settings: Settings::load(&flags)?,
         quiet,
+        engine: std::sync::Arc::default(),
     };
     match cli.command {
         Command::Run(args) => block_on(commands::run::run(&context, args)),

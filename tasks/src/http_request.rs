@@ -11,6 +11,8 @@
 //! Environment proxies are not used: behind one, nobody here would know which
 //! address is called.
 
+pub(crate) use caller::Caller;
+
 use std::collections::BTreeMap;
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
@@ -24,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 mod answer;
+mod caller;
 mod guard;
 #[cfg(test)]
 mod tests;

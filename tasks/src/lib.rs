@@ -4,6 +4,7 @@
 //! - [`painter`]: what draws them, in plain Rust;
 //! - [`summarize`]: what came of a batch;
 //! - [`http_request`], [`command_run`]: the world outside, closed unless [`Options`] opens it;
+//! - [`webhook_deliver`]: tells others what happened here;
 //! - [`echo`], [`sleep`], [`fail`]: to wire, to wait, to try out failures;
 //! - [`provenance`]: where a picture came from, written into the picture.
 //!
@@ -25,8 +26,11 @@ pub mod summarize;
 #[cfg(test)]
 mod testing;
 pub mod upscale;
+pub mod webhook_deliver;
 
 pub use options::{CommandOptions, HttpOptions, Options};
+
+use std::sync::Arc;
 
 use aquatint_engine::registry::Registry;
 
@@ -46,6 +50,15 @@ pub fn register_all(registry: &mut Registry, options: &Options) {
     registry.register(echo::Echo);
     registry.register(sleep::Sleep);
     registry.register(fail::Fail);
+}
+
+/// Registers what tells webhooks: it needs somebody who knows them.
+pub fn register_webhooks(
+    registry: &mut Registry,
+    hooks: Arc<dyn webhook_deliver::Hooks>,
+    allow_private: bool,
+) {
+    registry.register(webhook_deliver::WebhookDeliver::new(hooks, allow_private));
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub fn all() -> &'static [Embedded] {
         "image-generation.yaml",
         "postcard.toml",
         "seed-sweep.yaml",
+        "webhook-delivery.yaml",
     ]
 }
 

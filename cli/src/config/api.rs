@@ -30,6 +30,8 @@ pub(super) struct ApiKeys {
     #[serde(default)]
     allow_definitions: bool,
     #[serde(default)]
+    allow_private_webhooks: bool,
+    #[serde(default)]
     result_retention: Option<String>,
 }
 
@@ -38,6 +40,8 @@ pub(super) struct ApiKeys {
 pub(crate) struct ApiSettings {
     pub(crate) listen: SocketAddr,
     pub(crate) config: ApiConfig,
+    /// Whether webhooks may lie in private networks.
+    pub(crate) allow_private_webhooks: bool,
 }
 
 impl ApiSettings {
@@ -89,6 +93,10 @@ impl ApiSettings {
                 ))
             })?;
         }
-        Ok(Self { listen, config })
+        Ok(Self {
+            listen,
+            config,
+            allow_private_webhooks: keys.allow_private_webhooks,
+        })
     }
 }

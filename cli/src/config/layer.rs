@@ -104,6 +104,11 @@ const VARIABLES: &[(&str, &str, Shape)] = &[
         Shape::Bool,
     ),
     (
+        "AQUATINT_API_ALLOW_PRIVATE_WEBHOOKS",
+        "api.allow_private_webhooks",
+        Shape::Bool,
+    ),
+    (
         "AQUATINT_API_RESULT_RETENTION",
         "api.result_retention",
         Shape::Text,

@@ -71,6 +71,14 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(wait.min(LONGEST_WAIT))
 }
 
+/// How long a service that is busy asks to be left alone.
+pub(super) fn wait_of(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    let is_busy = matches!(status.as_u16(), 429 | 503);
+    is_busy
+        .then(|| retry_after(headers, SystemTime::now()))
+        .flatten()
+}
+
 /// The headers a later step may want.
 pub(super) fn kept(headers: &HeaderMap) -> BTreeMap<String, String> {
     let value = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);

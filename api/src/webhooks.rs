@@ -1,0 +1,323 @@
+//! Telling webhooks that runs have ended.
+//!
+//! ```text
+//!   events ──from a kept cursor──▶ who wants to know? ──submit──▶ run of `webhook-delivery` ──▶ receiver
+//! ```
+//!
+//! The delivery is a run like any other: durable, retried with back-off, seen in lists. It is
+//! submitted before the cursor moves, under a key made of the webhook, the run and its generation:
+//! a crash in between, or a second server that reads the same events, submits it again and gets the
+//! first one back. The address and the secret stay here; the task looks them up.
+
+use std::time::Duration;
+
+use aquatint_engine::run::EventKind;
+use aquatint_engine::store::RunView;
+use aquatint_engine::time::Timestamp;
+use aquatint_engine::{Engine, EngineError, Submission};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::feed::{MARGIN, Window};
+use crate::problem::Problem;
+use crate::wire::{Run, Time};
+
+const KIND: &str = "webhook";
+const CURSOR: (&str, &str) = ("cursor", "webhooks");
+
+/// The workflow that delivers.
+const DELIVERY: &str = "webhook-delivery";
+
+/// How a batch is known.
+const BATCH_TAG: &str = "aquatint:batch";
+
+/// Outputs that are longer, as JSON, are left for the receiver to fetch.
+const MAX_OUTPUTS_BYTES: usize = 64 * 1024;
+
+/// How often to look though nothing was heard.
+const SLOW_POLL: Duration = Duration::from_secs(2);
+
+/// What a webhook can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) enum EventType {
+    #[serde(rename = "run.succeeded")]
+    RunSucceeded,
+    #[serde(rename = "run.failed")]
+    RunFailed,
+    #[serde(rename = "run.cancelled")]
+    RunCancelled,
+    #[serde(rename = "batch.succeeded")]
+    BatchSucceeded,
+    #[serde(rename = "batch.failed")]
+    BatchFailed,
+    #[serde(rename = "batch.cancelled")]
+    BatchCancelled,
+}
+
+impl EventType {
+    fn of(kind: &EventKind, is_batch: bool) -> Option<Self> {
+        match (kind, is_batch) {
+            (EventKind::RunSucceeded, false) => Some(Self::RunSucceeded),
+            (EventKind::RunSucceeded, true) => Some(Self::BatchSucceeded),
+            (EventKind::RunFailed { .. }, false) => Some(Self::RunFailed),
+            (EventKind::RunFailed { .. }, true) => Some(Self::BatchFailed),
+            (EventKind::RunCancelled, false) => Some(Self::RunCancelled),
+            (EventKind::RunCancelled, true) => Some(Self::BatchCancelled),
+            _ => None,
+        }
+    }
+}
+
+/// A webhook, as it is kept.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    pub(crate) url: String,
+    pub(crate) secret: String,
+    pub(crate) events: Vec<EventType>,
+    pub(crate) workflow: Option<String>,
+    pub(crate) tag: Option<String>,
+    pub(crate) owner: Option<String>,
+    /// Its owner sees everybody's runs.
+    pub(crate) sees_all: bool,
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kept")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Kept {
+    /// Whether its owner wants to be told, and may be.
+    fn wants(&self, run: &RunView, kind: EventType) -> bool {
+        (self.events.is_empty() || self.events.contains(&kind))
+            && self
+                .workflow
+                .as_ref()
+                .is_none_or(|name| run.workflow.as_str() == name)
+            && self.tag.as_ref().is_none_or(|tag| run.tags.contains(tag))
+            && (self.sees_all || run.owner == self.owner)
+    }
+}
+
+/// Every webhook, with when it was made.
+pub(crate) async fn read(engine: &Engine) -> Result<Vec<(String, Kept, Timestamp)>, EngineError> {
+    let records = engine.records(KIND).await?;
+    Ok(records
+        .into_iter()
+        .filter_map(|record| {
+            let kept = serde_json::from_value(record.body);
+            let kept = kept.inspect_err(
+                |_| tracing::error!(webhook.id = %record.id, "a webhook's record cannot be read"),
+            );
+            Some((record.id, kept.ok()?, record.created_at))
+        })
+        .collect())
+}
+
+/// Where a webhook is, and what it is signed with.
+pub(crate) async fn find(
+    engine: &Engine,
+    id: &str,
+) -> Result<Option<(String, String)>, EngineError> {
+    let record = engine.record(KIND, id).await?;
+    let kept = record.and_then(|record| serde_json::from_value::<Kept>(record.body).ok());
+    Ok(kept.map(|kept| (kept.url, kept.secret)))
+}
+
+pub(crate) async fn keep(app: &App, id: &str, kept: &Kept) -> Result<(), Problem> {
+    let body = serde_json::to_value(kept).expect("a webhook is plain JSON");
+    // From here on, and from the very first webhook on: what ends before it is kept is not told of.
+    let now = app.engine.last_position().await?;
+    match app.engine.keep(CURSOR.0, CURSOR.1, &json!(now), Some(0)).await {
+        Ok(_) | Err(EngineError::Conflict { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    app.engine.keep(KIND, id, &body, Some(0)).await?;
+    Ok(())
+}
+
+pub(crate) async fn forget(app: &App, id: &str) -> Result<(), Problem> {
+    match app.engine.forget(KIND, id, None).await {
+        Ok(()) => Ok(()),
+        Err(EngineError::Conflict { .. }) => Err(Problem::not_found("webhook", id)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether this is `whsec_` and base64 of a length that signs well.
+pub(crate) fn is_secret(text: &str) -> bool {
+    let bytes = text
+        .strip_prefix("whsec_")
+        .and_then(|b| BASE64_STANDARD.decode(b).ok());
+    bytes.is_some_and(|bytes| (24..=64).contains(&bytes.len()))
+}
+
+/// 32 bytes of which 244 bits are random.
+pub(crate) fn make_secret() -> String {
+    let (a, b) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+    let bytes = [a.into_bytes(), b.into_bytes()].concat();
+    format!("whsec_{}", BASE64_STANDARD.encode(bytes))
+}
+
+/// Sends a webhook something to try it out.
+pub(crate) async fn send_test(
+    app: &App,
+    id: &str,
+    kept: &Kept,
+) -> Result<aquatint_engine::id::RunId, Problem> {
+    let message = format!("msg_{}", uuid::Uuid::new_v4().simple());
+    let event = json!({ "type": "webhook.test", "timestamp": Time(app.engine.now()), "data": {} });
+    let submission = delivery(id, &message, &event, kept);
+    Ok(app.engine.submit(submission).await?.run)
+}
+
+fn delivery(id: &str, message: &str, event: &Value, kept: &Kept) -> Submission {
+    Submission {
+        idempotency_key: Some(format!("webhook/{message}")),
+        owner: kept.owner.clone(),
+        tags: vec![format!("aquatint:webhook:{id}")],
+        ..Submission::new(
+            DELIVERY,
+            json!({ "hook": id, "message": message, "event": event }),
+        )
+    }
+}
+
+/// What is told of a run's end.
+fn event(run: &RunView, kind: EventType, at: Timestamp) -> Value {
+    let mut run = Run::from(run.clone());
+    run.inputs = None;
+    let is_long = run
+        .outputs
+        .as_ref()
+        .is_some_and(|o| o.to_string().len() > MAX_OUTPUTS_BYTES);
+    if is_long {
+        run.outputs = None;
+    }
+    json!({
+        "type": kind,
+        "timestamp": Time(at),
+        "data": { "run": run, "outputs_left_out": is_long, "url": format!("/api/v1/runs/{}", run.id) },
+    })
+}
+
+/// Tells webhooks of every end. Goes on with the server.
+pub(crate) async fn look_after(app: App) {
+    let mut changes = app.engine.changes();
+    let mut window = Window::default();
+    loop {
+        match step(&app, &mut window).await {
+            // There may be more at once.
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "webhooks are not told for now; trying again"),
+        }
+        tokio::select! {
+            _ = tokio::time::timeout(SLOW_POLL, changes.changed()) => {}
+            () = app.stopping.cancelled() => return,
+        }
+        // Ends come by the hundred: told together, they cost one look.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Tells of one page of events; whether there may be more.
+async fn step(app: &App, window: &mut Window) -> Result<bool, EngineError> {
+    let hooks = read(&app.engine).await?;
+    let kept = app.engine.record(CURSOR.0, CURSOR.1).await?;
+    let cursor = kept.as_ref().and_then(|record| record.body.as_i64());
+    let Some(cursor) = cursor.filter(|_| !hooks.is_empty()) else {
+        // Nobody wants to know what has been, and whoever comes first, only what comes.
+        let now = app.engine.last_position().await?;
+        if cursor.is_none_or(|cursor| now - cursor > 10_000) || !hooks.is_empty() {
+            app.engine
+                .keep(CURSOR.0, CURSOR.1, &json!(now), None)
+                .await?;
+        }
+        return Ok(false);
+    };
+    let margin = if app.engine.doorbell().is_some() {
+        MARGIN
+    } else {
+        0
+    };
+    let entries = app.engine.feed((cursor - margin).max(0)).await?;
+    let mut newest = cursor;
+    for entry in &entries {
+        newest = newest.max(entry.position);
+        let ends = entry.events.iter().filter(|event| event.kind.ends_run());
+        for end in ends {
+            // Counted as told only once it is: what fails here is read again.
+            if !window.has(entry.position) {
+                tell(app, &hooks, entry.run, &end.kind, end.at).await?;
+                window.see(entry.position);
+            }
+        }
+    }
+    if newest > cursor {
+        app.engine
+            .keep(CURSOR.0, CURSOR.1, &json!(newest), None)
+            .await?;
+        window.forget_before(newest - 2 * MARGIN);
+    }
+    Ok(entries.len() >= 1_000)
+}
+
+async fn tell(
+    app: &App,
+    hooks: &[(String, Kept, Timestamp)],
+    run: aquatint_engine::id::RunId,
+    kind: &EventKind,
+    at: Timestamp,
+) -> Result<(), EngineError> {
+    let run = match app.engine.run(run).await {
+        Ok(run) => run,
+        // Deleted meanwhile: there is nothing to tell of.
+        Err(EngineError::Store(aquatint_engine::store::StoreError::NotFound { .. })) => {
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let is_own_work = run.parent.is_some() || run.workflow.as_str() == DELIVERY;
+    let is_batch = run.tags.iter().any(|tag| tag == BATCH_TAG);
+    let Some(kind) = EventType::of(kind, is_batch).filter(|_| !is_own_work) else {
+        return Ok(());
+    };
+    for (id, kept, made_at) in hooks {
+        // What ended before somebody wanted to know is not told of.
+        if *made_at > at || !kept.wants(&run, kind) {
+            continue;
+        }
+        let message = format!("msg_{id}_{}_{}", run.id, run.generation);
+        app.engine
+            .submit(delivery(id, &message, &event(&run, kind, at), kept))
+            .await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_is_made_is_one() {
+        assert!(is_secret(&make_secret()));
+        for bad in [
+            "",
+            "whsec_",
+            "whsec_!!!",
+            "whsec_c2hvcnQ=",
+            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        ] {
+            assert!(!is_secret(bad), "{bad}");
+        }
+    }
+}
