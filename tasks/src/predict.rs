@@ -133,7 +133,7 @@ impl Task for Predict {
 
 fn check(input: &Input) -> Result<(), TaskError> {
     let refuse = |why: String| Err(TaskError::fatal("invalid_input", why));
-    if input.model.is_some() == !input.models.is_empty() {
+    if input.model.is_some() != input.models.is_empty() {
         return refuse("give one `model`, or a list of `models`".to_owned());
     }
     if input.models.len() > MAX_MODELS {
@@ -257,3 +257,6 @@ fn table(model: &Model, rows: &[Map<String, Value>]) -> Result<Table, TaskError>
         .collect();
     read::rows(rows, &unseen)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,12 +8,13 @@
 //!
 //! - [`table`], [`read`], [`houses`]: named columns, where they come from;
 //! - [`target`], [`split`], [`encoding`]: what is asked, what is held out, how cells become numbers;
-//! - [`network`], [`transformer`], [`fit`]: the models and how they learn, on candle;
+//! - [`architecture`], [`network`], [`transformer`], [`fit`]: the models and how they learn, on candle;
 //! - [`metrics`], [`model`], [`store`]: how good one is, what it answers, how it is kept.
 //!
 //! Only `network`, `transformer`, `fit`, `model` and `store` know tensors. Nothing here knows a task's
 //! inputs, or reads a clock; chance comes from a seed.
 
+pub(crate) mod architecture;
 pub(crate) mod encoding;
 pub(crate) mod fit;
 pub(crate) mod houses;

@@ -382,3 +382,6 @@ mod exact {
         text.parse().map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests;

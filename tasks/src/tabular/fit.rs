@@ -1,4 +1,4 @@
-//! Learning: batches in a shuffled order, the gradient of a loss, AdamW.
+//! Learning: batches in a shuffled order, the gradient of a loss, `AdamW`.
 //!
 //! The step size falls from its peak along half a cosine (Loshchilov and
 //! Hutter, 2017), so the last epochs settle what the first ones found. The

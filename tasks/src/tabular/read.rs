@@ -207,3 +207,6 @@ fn check_size(rows: usize, columns: usize) -> Result<(), TaskError> {
 fn too_large(message: String) -> TaskError {
     TaskError::fatal("too_large", message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,9 +19,10 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
+use super::architecture::{Architecture, Shape};
 use super::encoding::{Encoding, MAX_VALUE_BYTES, MAX_VALUES, MAX_WIDTH, Scale, Standard, Target};
 use super::model::Model;
-use super::network::{Architecture, Network, Shape, tensor_error};
+use super::network::{Network, tensor_error};
 use super::table::{MAX_COLUMNS, MAX_NAME_BYTES, short};
 use super::target::MAX_CLASSES;
 
@@ -268,3 +269,6 @@ fn check_architecture(architecture: &Architecture) -> Result<(), String> {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,8 @@
 
 use candle_core::{D, Tensor};
 
-use super::network::{Network, Parameter, Shape, layer};
+use super::architecture::{Parameter, Shape, layer};
+use super::network::Network;
 
 /// Keeps the division in a normalization away from nought.
 const EPSILON: f64 = 1e-5;
