@@ -3,6 +3,9 @@
 //! The table is split first, and everything that is learned, down to a column's
 //! mean, comes from the training part alone. The same inputs and seed give the
 //! same model on one machine, to the last bit.
+//!
+//! Products of matrices use as many threads as there are cores; a worker with
+//! several slots for this does more in all with `RAYON_NUM_THREADS=1`.
 
 use std::time::Instant;
 

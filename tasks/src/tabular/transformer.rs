@@ -44,9 +44,9 @@ pub(super) fn parameters(
             &format!("layers.{at}.attention_norm"),
             width,
         ));
-        for part in ["query", "key", "value", "mix"] {
-            parameters.extend(layer(&format!("layers.{at}.{part}"), width, width));
-        }
+        // Query, key and value, as one product.
+        parameters.extend(layer(&format!("layers.{at}.ask"), width, 3 * width));
+        parameters.extend(layer(&format!("layers.{at}.mix"), width, width));
         parameters.extend(norm_parameters(&format!("layers.{at}.feed_norm"), width));
         parameters.extend(layer(&format!("layers.{at}.widen"), width, feed_forward));
         parameters.extend(layer(&format!("layers.{at}.narrow"), feed_forward, width));
@@ -78,19 +78,18 @@ pub(super) fn forward(
     for at in 0..layers {
         let name = |part: &str| format!("layers.{at}.{part}");
         let normed = norm(network, &name("attention_norm"), &signal)?;
-        let split = |part: &str| {
-            network
-                .layer(&name(part), &normed)?
-                .reshape((count, tokens, heads, width / heads))?
-                .transpose(1, 2)?
-                .contiguous()
+        let asked = network.layer(&name("ask"), &normed)?;
+        let asked = asked.reshape((count, tokens, 3, heads, width / heads))?;
+        let part = |at| {
+            let part = asked.narrow(2, at, 1)?.squeeze(2)?;
+            part.transpose(1, 2)?.contiguous()
         };
-        let mixed = attend(&split("query")?, &split("key")?, &split("value")?)?
+        let mixed = attend(&part(0)?, &part(1)?, &part(2)?)?
             .transpose(1, 2)?
             .reshape((count * tokens, width))?;
         signal = (signal + network.layer(&name("mix"), &mixed)?)?;
         let normed = norm(network, &name("feed_norm"), &signal)?;
-        let wide = network.layer(&name("widen"), &normed)?.gelu()?;
+        let wide = network.layer(&name("widen"), &normed)?.relu()?;
         signal = (signal + network.layer(&name("narrow"), &wide)?)?;
     }
     let readout = signal.reshape((count, tokens, width))?.narrow(1, 0, 1)?;
@@ -121,7 +120,11 @@ fn tokenize(network: &Network, rows: &Tensor, width: usize) -> candle_core::Resu
 fn attend(query: &Tensor, key: &Tensor, value: &Tensor) -> candle_core::Result<Tensor> {
     let scale = 1.0 / root(query.dim(D::Minus1)?);
     let scores = (query.matmul(&key.transpose(2, 3)?.contiguous()?)? * scale)?;
-    candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(value)
+    // Taking the highest away keeps the powers small and changes nothing else, gradients included.
+    let highest = scores.max_keepdim(D::Minus1)?.detach();
+    let powers = scores.broadcast_sub(&highest)?.exp()?;
+    let shares = powers.broadcast_div(&powers.sum_keepdim(D::Minus1)?)?;
+    shares.matmul(value)
 }
 
 fn norm(network: &Network, name: &str, rows: &Tensor) -> candle_core::Result<Tensor> {
