@@ -34,7 +34,7 @@ impl ModelKind {
     /// The step size that serves where none is asked for.
     pub(crate) fn learning_rate(self) -> f64 {
         match self {
-            ModelKind::Linear => 0.02,
+            ModelKind::Linear => 0.05,
             ModelKind::Mlp => 0.005,
             ModelKind::Transformer => 0.002,
         }
