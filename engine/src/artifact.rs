@@ -353,6 +353,7 @@ fn extension(media_type: &str) -> &'static str {
         "text/plain" => "txt",
         "video/mp4" => "mp4",
         "audio/wav" => "wav",
+        "application/vnd.safetensors" => "safetensors",
         _ => "bin",
     }
 }

@@ -3,6 +3,7 @@
 //! - [`refine`], [`generate`], [`upscale`], [`compose`]: words and pictures;
 //! - [`painter`]: what draws them, in plain Rust;
 //! - [`summarize`]: what came of a batch;
+//! - [`train`], [`compare_models`], [`predict`]: models of tables, learned, ranked and asked;
 //! - [`http_request`], [`command_run`]: the world outside, closed unless [`Options`] opens it;
 //! - [`webhook_deliver`]: tells others what happened here;
 //! - [`echo`], [`sleep`], [`fail`]: to wire, to wait, to try out failures;
@@ -11,6 +12,7 @@
 //! Nothing here knows the store, the queue or the web server.
 
 pub mod command_run;
+pub mod compare_models;
 pub mod compose;
 pub mod echo;
 pub mod fail;
@@ -19,12 +21,15 @@ pub mod http_request;
 pub mod options;
 pub mod painter;
 mod picture;
+pub mod predict;
 pub mod provenance;
 pub mod refine;
 pub mod sleep;
 pub mod summarize;
+mod tabular;
 #[cfg(test)]
 mod testing;
+pub mod train;
 pub mod upscale;
 pub mod webhook_deliver;
 
@@ -45,6 +50,9 @@ pub fn register_all(registry: &mut Registry, options: &Options) {
     registry.register(upscale::Upscale);
     registry.register(compose::Compose);
     registry.register(summarize::Summarize);
+    registry.register(train::Train);
+    registry.register(compare_models::Compare);
+    registry.register(predict::Predict);
     registry.register(http_request::HttpRequest::new(options.http.clone()));
     registry.register(command_run::CommandRun::new(options.command.clone()));
     registry.register(echo::Echo);

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Bench {
     pub(crate) ctx: TaskContext,
     pub(crate) cancel: CancellationToken,
+    pub(crate) soft_timeout: CancellationToken,
     reports: tokio::sync::mpsc::UnboundedReceiver<Report>,
     _folder: tempfile::TempDir,
 }
@@ -29,6 +30,7 @@ impl Bench {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (sender, reports) = tokio::sync::mpsc::unbounded_channel();
         let cancel = CancellationToken::new();
+        let soft_timeout = CancellationToken::new();
         let mut info = AttemptInfo::new(
             RunId::new(Timestamp(1_700_000_000_000)),
             WorkflowName::new("test-workflow").expect("a name"),
@@ -40,7 +42,7 @@ impl Bench {
         let ctx = TaskContext::new(ContextParts {
             info,
             cancel: cancel.clone(),
-            soft_timeout: CancellationToken::new(),
+            soft_timeout: soft_timeout.clone(),
             scratch: folder.path().join("scratch"),
             artifacts: ArtifactStore::open(&folder.path().join("artifacts")).expect("a store"),
             reports: sender,
@@ -48,6 +50,7 @@ impl Bench {
         Self {
             ctx,
             cancel,
+            soft_timeout,
             reports,
             _folder: folder,
         }
@@ -81,6 +84,21 @@ impl Bench {
                 .expect("the bench holds a context")
             {
                 return line.message;
+            }
+        }
+    }
+
+    /// The first progress whose message begins so.
+    pub(crate) async fn progress_at(&mut self, message: &str) -> Progress {
+        loop {
+            if let Report::Progress(progress) = self
+                .reports
+                .recv()
+                .await
+                .expect("the bench holds a context")
+                && progress.message.starts_with(message)
+            {
+                return progress;
             }
         }
     }

@@ -38,7 +38,10 @@ pub fn all() -> &'static [Embedded] {
         "image-batch.yaml",
         "image-generation.yaml",
         "postcard.toml",
+        "predict.yaml",
         "seed-sweep.yaml",
+        "train-all.yaml",
+        "train.yaml",
         "webhook-delivery.yaml",
     ]
 }
