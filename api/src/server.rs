@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aquatint_engine::Engine;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -101,7 +101,7 @@ impl Api {
             .layer(middleware::from_fn_with_state(app.clone(), auth::identify))
             .merge(open())
             .merge(docs)
-            .fallback(|| async { Problem::not_found("such address", "here") })
+            .fallback(|uri: Uri| async move { Problem::not_found("such address:", uri.path()) })
             .method_not_allowed_fallback(|| async {
                 Problem::new(
                     StatusCode::METHOD_NOT_ALLOWED,
@@ -361,7 +361,9 @@ async fn observe(request: Request, next: Next) -> Response {
     metrics::histogram!("aquatint_http_request_duration_seconds", "route" => path.clone())
         .record(seconds);
     let duration_ms = began.elapsed().as_millis();
-    if response.status().is_server_error() {
+    let is_ours =
+        response.status().is_server_error() && response.status() != StatusCode::NOT_IMPLEMENTED;
+    if is_ours {
         tracing::warn!(http.method = %method, http.route = %path, http.status = %status, request.id = %id, duration_ms, "a request failed");
     } else {
         tracing::debug!(http.method = %method, http.route = %path, http.status = %status, request.id = %id, duration_ms, "a request was answered");

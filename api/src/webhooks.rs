@@ -135,7 +135,11 @@ pub(crate) async fn keep(app: &App, id: &str, kept: &Kept) -> Result<(), Problem
     let body = serde_json::to_value(kept).expect("a webhook is plain JSON");
     // From here on, and from the very first webhook on: what ends before it is kept is not told of.
     let now = app.engine.last_position().await?;
-    match app.engine.keep(CURSOR.0, CURSOR.1, &json!(now), Some(0)).await {
+    match app
+        .engine
+        .keep(CURSOR.0, CURSOR.1, &json!(now), Some(0))
+        .await
+    {
         Ok(_) | Err(EngineError::Conflict { .. }) => {}
         Err(error) => return Err(error.into()),
     }

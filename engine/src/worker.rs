@@ -13,6 +13,7 @@
 
 mod attempt;
 mod handlers;
+mod meter;
 mod scope;
 mod status;
 
@@ -352,6 +353,7 @@ async fn heartbeats(
                 shared.store.ring();
             }
             Ok(Ok(_)) => {
+                meter::lost_lease();
                 tracing::warn!(worker.id = %demand.worker(), "this worker was given up for lost; its work is dropped, and it starts anew");
                 demand.held.disown_all();
                 let id = WorkerId::new(shared.config.clock.now());

@@ -36,6 +36,7 @@ macro_rules! embed {
 pub fn all() -> &'static [Embedded] {
     embed![
         "image-batch.yaml",
+        "image-enhancement.yaml",
         "image-generation.yaml",
         "postcard.toml",
         "predict.yaml",

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::meter::{self, Meter};
 use super::{Shared, scope};
 use crate::id::RunId;
 use crate::run::{AttemptOutcome, NewRun, Parent, RunOptions, TaskKey};
@@ -33,6 +34,10 @@ pub(super) struct Product {
 }
 
 impl Product {
+    pub(super) fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
     fn plain(outcome: Outcome) -> Self {
         Self {
             outcome,
@@ -57,11 +62,13 @@ pub(super) async fn run(shared: Arc<Shared>, held: Arc<Holdings>, granted: Grant
         halt,
     } = granted;
     let (key, token) = (claim.key, claim.token);
+    let meter = Meter::begin(&claim);
     let product = tokio::select! {
         product = perform(&shared, &claim, &halt) => product,
         // Handlers see to their own end; this is for what comes before and after them.
         () = gone(&halt) => None,
     };
+    meter.end(product.as_ref());
     if let Some(product) = product {
         settle(&shared, &claim, &halt, product, permit).await;
         if held.leave(key, token) > 0 {
@@ -258,8 +265,12 @@ async fn settle(
         }
         let op = Op::Settle(Box::new(settlement.clone()));
         match shared.store.write_freeing(op, permit.take()).await {
-            Ok(Answer::Settled(Ok(()))) => return,
+            Ok(Answer::Settled(Ok(()))) => {
+                meter::settled(true);
+                return;
+            }
             Ok(Answer::Settled(Err(late))) => {
+                meter::settled(false);
                 tracing::warn!(run.id = %claim.key.run, attempt = claim.attempt, "{late}; dropped");
                 return;
             }

@@ -1,0 +1,109 @@
+use axum::body::Body;
+use axum::http::Method;
+use http_body_util::BodyExt as _;
+use serde_json::json;
+
+use crate::support::{House, PATIENCE, request};
+
+/// The numbers and names of a stream's messages.
+fn messages(text: &str) -> Vec<(Option<i64>, String)> {
+    text.split("\n\n")
+        .filter(|m| m.contains("data:"))
+        .map(|m| {
+            let field = |name: &str| {
+                m.lines()
+                    .find_map(|l| l.strip_prefix(name))
+                    .map(|v| v.trim().to_owned())
+            };
+            (
+                field("id:").and_then(|id| id.parse().ok()),
+                field("event:").unwrap_or_default(),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_stream_tells_a_run_to_its_end_and_goes_on_where_a_client_left_off() {
+    let house = House::new().await;
+    let run = house.run("say", json!({"words": "hi"})).await;
+    let path = format!("/api/v1/runs/{}/stream", run["id"].as_str().unwrap());
+    let whole = house.get(&path).await.is(200);
+    assert_eq!(whole.header("content-type"), "text/event-stream");
+    let whole = messages(&whole.text());
+    let numbers: Vec<i64> = whole.iter().filter_map(|(id, _)| *id).collect();
+    assert_eq!(
+        numbers,
+        (1..=i64::try_from(numbers.len()).unwrap()).collect::<Vec<_>>()
+    );
+    assert_eq!(whole.first().unwrap().1, "run_submitted");
+    assert_eq!(
+        (
+            whole[whole.len() - 2].1.as_str(),
+            whole.last().unwrap().1.as_str()
+        ),
+        ("run_succeeded", "end")
+    );
+    let later = request(Method::GET, &path, &[("last-event-id", "3")], Body::empty());
+    let later = messages(&house.send(later).await.text());
+    assert_eq!(later, whole[3..], "no event is lost, and none comes twice");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_stream_tells_what_happens_while_it_is_open() {
+    let house = House::new().await;
+    let mut all = house
+        .open(request(Method::GET, "/api/v1/stream", &[], Body::empty()))
+        .await;
+    let id = house.submit("wait", json!({})).await;
+    let mut one = house
+        .open(request(
+            Method::GET,
+            &format!("/api/v1/runs/{id}/stream"),
+            &[],
+            Body::empty(),
+        ))
+        .await;
+    house
+        .post(&format!("/api/v1/runs/{id}/cancel"), &json!(null))
+        .await
+        .is(200);
+    for body in [&mut all, &mut one] {
+        let heard = async {
+            let mut text = String::new();
+            while !text.contains("run_cancelled") {
+                let frame = body.frame().await.expect("it is still open").unwrap();
+                text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+            }
+            text
+        };
+        let text = tokio::time::timeout(PATIENCE, heard).await.unwrap();
+        assert!(text.contains(&id), "{text}");
+    }
+    house.close().await;
+}
+
+#[tokio::test]
+async fn what_happened_to_all_runs_is_read_page_by_page() {
+    let house = House::new().await;
+    let first = house.run("say", json!({"words": "a"})).await;
+    let page = house.get("/api/v1/events").await.is(200).json();
+    let cursor = page["next_cursor"].as_str().unwrap().to_owned();
+    assert!(
+        page["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|e| e["run"] == first["id"])
+    );
+    let second = house.run("say", json!({"words": "b"})).await;
+    let page = house
+        .get(&format!("/api/v1/events?after={cursor}"))
+        .await
+        .is(200)
+        .json();
+    let events = page["data"].as_array().unwrap();
+    assert!(!events.is_empty() && events.iter().all(|e| e["run"] == second["id"]));
+    house.close().await;
+}

@@ -1,0 +1,222 @@
+use aquatint_api::{Api, ApiConfig};
+use axum::body::Body;
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, House, request};
+
+async fn as_key(house: &House, key: &str, method: Method, path: &str, body: &Value) -> Answer {
+    let bearer = format!("Bearer {key}");
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+    ];
+    let body = if body.is_null() {
+        Body::empty()
+    } else {
+        Body::from(body.to_string())
+    };
+    house.send(request(method, path, &headers, body)).await
+}
+
+#[tokio::test]
+async fn the_first_key_closes_the_door_and_scopes_bound_what_each_may() {
+    let house = House::new().await;
+    let first = json!({"name": "me", "scopes": ["read"]});
+    house
+        .post("/api/v1/keys", &first)
+        .await
+        .is_problem(422, "invalid");
+    let made = house
+        .post("/api/v1/keys", &json!({"name": "me", "scopes": ["admin"]}))
+        .await
+        .is(201)
+        .json();
+    let admin = made["key"].as_str().unwrap();
+    assert!(admin.starts_with("aq_"));
+    let refused = house.get("/api/v1/runs").await;
+    assert_eq!(refused.header("www-authenticate"), "Bearer");
+    refused.is_problem(401, "unauthorized");
+    house.get("/livez").await.is(200);
+    house.get("/readyz").await.is(200);
+
+    let make = async |name: &str, scopes: &[&str]| {
+        let new = json!({"name": name, "scopes": scopes});
+        let made = as_key(&house, admin, Method::POST, "/api/v1/keys", &new)
+            .await
+            .is(201)
+            .json();
+        (
+            made["id"].as_str().unwrap().to_owned(),
+            made["key"].as_str().unwrap().to_owned(),
+        )
+    };
+    let (_, reader) = make("reader", &["read"]).await;
+    let (ann_id, ann) = make("ann", &["read", "submit"]).await;
+    let (_, bob) = make("bob", &["read", "submit"]).await;
+    let (_, operator) = make("op", &["operate"]).await;
+    let say = json!({"workflow": "say", "inputs": {"words": "hi"}});
+    as_key(&house, &reader, Method::POST, "/api/v1/runs", &say)
+        .await
+        .is_problem(403, "forbidden");
+    as_key(
+        &house,
+        &ann,
+        Method::POST,
+        "/api/v1/queues/cpu/pause",
+        &Value::Null,
+    )
+    .await
+    .is_problem(403, "forbidden");
+    as_key(
+        &house,
+        &operator,
+        Method::POST,
+        "/api/v1/queues/spare/pause",
+        &Value::Null,
+    )
+    .await
+    .is(200);
+    as_key(&house, &operator, Method::GET, "/api/v1/runs", &Value::Null)
+        .await
+        .is_problem(403, "forbidden");
+    as_key(&house, &ann, Method::GET, "/api/v1/keys", &Value::Null)
+        .await
+        .is_problem(403, "forbidden");
+
+    // Whose run it is, only they see: to others it does not exist.
+    let run = as_key(&house, &ann, Method::POST, "/api/v1/runs?wait=30", &say)
+        .await
+        .is(200)
+        .json();
+    let path = format!("/api/v1/runs/{}", run["id"].as_str().unwrap());
+    assert_eq!(run["owner"], ann_id);
+    as_key(&house, &ann, Method::GET, &path, &Value::Null)
+        .await
+        .is(200);
+    for ending in ["", "/logs", "/artifacts", "/events", "/stream", "/attempts"] {
+        let there = format!("{path}{ending}");
+        as_key(&house, &bob, Method::GET, &there, &Value::Null)
+            .await
+            .is_problem(404, "not_found");
+    }
+    as_key(
+        &house,
+        &bob,
+        Method::POST,
+        &format!("{path}/cancel"),
+        &Value::Null,
+    )
+    .await
+    .is_problem(404, "not_found");
+    let listed = async |key: &str| {
+        let page = as_key(&house, key, Method::GET, "/api/v1/runs", &Value::Null)
+            .await
+            .is(200)
+            .json();
+        page["data"].as_array().unwrap().len()
+    };
+    assert_eq!(
+        (listed(&ann).await, listed(&bob).await, listed(admin).await),
+        (1, 0, 1)
+    );
+
+    // One key's idempotency keys are not another's.
+    let once = async |key: &str| {
+        let bearer = format!("Bearer {key}");
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("content-type", "application/json"),
+            ("idempotency-key", "same"),
+        ];
+        house
+            .send(request(
+                Method::POST,
+                "/api/v1/runs",
+                &headers,
+                Body::from(say.to_string()),
+            ))
+            .await
+            .is(202)
+            .json()["id"]
+            .clone()
+    };
+    assert_ne!(once(&ann).await, once(&bob).await);
+
+    let gone = format!("/api/v1/keys/{ann_id}");
+    as_key(&house, admin, Method::DELETE, &gone, &Value::Null)
+        .await
+        .is(204);
+    as_key(&house, &ann, Method::GET, &path, &Value::Null)
+        .await
+        .is_problem(401, "unauthorized");
+    let shown = as_key(&house, admin, Method::GET, "/api/v1/keys", &Value::Null)
+        .await
+        .is(200)
+        .text();
+    assert!(!shown.contains("hash"), "{shown}");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn wrong_keys_are_refused_alike() {
+    let house = House::new().await;
+    let new = serde_json::from_value(json!({"name": "me", "scopes": ["admin"]})).unwrap();
+    let key = Api::make_key(&house.engine, &new).await.unwrap();
+    let (head, _) = key.rsplit_once('_').unwrap();
+    let said = async |key: &str| {
+        as_key(&house, key, Method::GET, "/api/v1/runs", &Value::Null)
+            .await
+            .is_problem(401, "unauthorized")["detail"]
+            .clone()
+    };
+    let first = said("aq_000000000000_00").await;
+    for wrong in [
+        format!("{head}_0"),
+        format!("{key}0"),
+        "aq_".to_owned(),
+        "nonsense".to_owned(),
+    ] {
+        assert_eq!(said(&wrong).await, first, "{wrong}");
+    }
+    as_key(&house, &key, Method::GET, "/api/v1/runs", &Value::Null)
+        .await
+        .is(200);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn no_server_opens_beyond_this_machine_without_a_key() {
+    let house = House::new().await;
+    let refused = Api::listen(&house.engine, "0.0.0.0:0".parse().unwrap())
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("aquatint keys add"),
+        "{refused}"
+    );
+    let new = serde_json::from_value(json!({"name": "me", "scopes": ["admin"]})).unwrap();
+    Api::make_key(&house.engine, &new).await.unwrap();
+    Api::listen(&house.engine, "0.0.0.0:0".parse().unwrap())
+        .await
+        .unwrap();
+    house.close().await;
+}
+
+#[tokio::test]
+async fn too_many_requests_are_told_when_to_come_back() {
+    let mut config = ApiConfig::default();
+    config.requests_per_second = Some(1);
+    let house = House::with(config).await;
+    let mut refused = None;
+    for _ in 0..5 {
+        let answer = house.get("/api/v1/queues").await;
+        if answer.status != 200 {
+            refused = Some(answer);
+        }
+    }
+    let refused = refused.expect("five at once are more than one a second");
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+    refused.is_problem(429, "too_many_requests");
+    house.close().await;
+}

@@ -1,0 +1,11 @@
+//! The API as a client meets it: requests in, answers out, over an engine with a worker.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod batches;
+mod events;
+mod files;
+mod keys;
+mod refusals;
+mod runs;
+mod support;
+mod webhooks;
