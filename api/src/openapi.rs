@@ -71,15 +71,15 @@ pub(crate) fn finish(document: &mut OpenApi) {
         .build();
     for (path, item) in &mut document.paths.paths {
         let operations = [
-            &mut item.get,
-            &mut item.put,
-            &mut item.post,
-            &mut item.delete,
-            &mut item.head,
-            &mut item.options,
-            &mut item.patch,
+            ("get", &mut item.get),
+            ("put", &mut item.put),
+            ("post", &mut item.post),
+            ("delete", &mut item.delete),
+            ("patch", &mut item.patch),
         ];
-        for operation in operations.into_iter().flatten() {
+        for (method, operation) in operations {
+            let Some(operation) = operation else { continue };
+            operation.operation_id = Some(operation_id(method, path));
             let is_open = path == "/livez" || path == "/readyz";
             if !is_open && operation.security.is_none() {
                 operation.security = Some(security.clone());
@@ -90,4 +90,13 @@ pub(crate) fn finish(document: &mut OpenApi) {
             }
         }
     }
+}
+
+/// Names an operation after its address, as no other is: `get_runs_id_artifacts_digest`.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path
+        .trim_start_matches("/api/v1")
+        .split(['/', '{', '}', '-']);
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    format!("{method}_{}", words.join("_"))
 }

@@ -166,7 +166,7 @@ async fn pages_of_other_sites_are_kept_out_of_a_server_without_keys() {
 
 #[tokio::test]
 async fn definitions_are_checked_for_anybody_and_taken_only_where_that_is_allowed() {
-    let text = "name: fresh\nsteps:\n  a: { task: echo, with: { value: 1 } }\n";
+    let text = "name: fresh\nsteps:\n  a: { task: core.echo, with: { value: 1 } }\n";
     let yaml = [("content-type", "application/yaml")];
     let house = House::new().await;
     let checked = request(
@@ -180,7 +180,7 @@ async fn definitions_are_checked_for_anybody_and_taken_only_where_that_is_allowe
         Method::POST,
         "/api/v1/workflows/validate",
         &yaml,
-        Body::from(text.replace("echo", "ecko")),
+        Body::from(text.replace("core.echo", "core.ecko")),
     );
     let problem = house
         .send(wrong)

@@ -17,16 +17,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 const DEFINITIONS: &[&str] = &[
     "name: say\ninputs: { words: { type: string, minLength: 1 }, n: { type: integer, default: 1 } }\n\
-     steps:\n  a: { task: echo, with: { value: \"${{ inputs.words }}\" } }\n  b: { task: echo, needs: [a], with: { value: \"${{ steps.a.value }}\" } }\n\
+     steps:\n  a: { task: core.echo, with: { value: \"${{ inputs.words }}\" } }\n  b: { task: core.echo, needs: [a], with: { value: \"${{ steps.a.value }}\" } }\n\
      outputs: { words: \"${{ steps.b.value }}\" }\n",
-    "name: wait\ninputs: { ms: { type: integer, default: 60000 } }\nsteps:\n  nap: { task: sleep, with: { duration: \"${{ string(inputs.ms) + 'ms' }}\" } }\n",
-    "name: break\nsteps:\n  bad: { task: fail, with: { message: \"the kiln is cold\" } }\ndefaults: { retry: { attempts: 1 } }\n",
+    "name: wait\ninputs: { ms: { type: integer, default: 60000 } }\nsteps:\n  nap: { task: core.sleep, with: { duration: \"${{ string(inputs.ms) + 'ms' }}\" } }\n",
+    "name: break\nsteps:\n  bad: { task: core.fail, with: { message: \"the kiln is cold\" } }\ndefaults: { retry: { attempts: 1 } }\n",
     "name: show\ninputs: { image: { type: object } }\nsteps:\n  a: { task: image.upscale, with: { image: \"${{ inputs.image }}\", factor: 2 } }\n\
      outputs: { image: \"${{ steps.a.image }}\" }\n",
-    "name: sum-up\ninputs: { results: { type: array } }\nsteps:\n  a: { task: echo, with: { value: \"${{ size(inputs.results) }}\" } }\n\
+    "name: sum-up\ninputs: { results: { type: array } }\nsteps:\n  a: { task: core.echo, with: { value: \"${{ size(inputs.results) }}\" } }\n\
      outputs: { seen: \"${{ steps.a.value }}\" }\n",
     "name: webhook-delivery\ninputs: { hook: { type: string }, message: { type: string }, event: { type: object } }\n\
-     steps:\n  deliver: { task: echo, with: { value: \"${{ inputs.event.type }}\" } }\n",
+     steps:\n  deliver: { task: core.echo, with: { value: \"${{ inputs.event.type }}\" } }\n",
 ];
 
 /// A server and its worker.

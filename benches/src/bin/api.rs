@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 const DEFINITION: &str = "name: one\ninputs: { n: { type: integer, default: 0 } }\n\
-    steps:\n  only: { task: echo, with: { value: \"${{ inputs.n }}\" } }\n";
+    steps:\n  only: { task: core.echo, with: { value: \"${{ inputs.n }}\" } }\n";
 
 /// Benchmarks of the API.
 #[derive(Debug, Parser)]
