@@ -90,6 +90,17 @@ def png_size(content: bytes) -> tuple[int, int]:
     return width, height
 
 
+def png_pixels(content: bytes) -> bytes:
+    """What a PNG shows, without what is written beside it."""
+    at, packed = 8, b""
+    while at < len(content):
+        (length,) = struct.unpack_from(">I", content, at)
+        if content[at + 4 : at + 8] == b"IDAT":
+            packed += content[at + 8 : at + 8 + length]
+        at += 12 + length
+    return zlib.decompress(packed)
+
+
 # ---- streams -----------------------------------------------------------------------------------
 
 
