@@ -12,7 +12,7 @@ import pytest
 
 from server import HERE, Server
 
-TEST_S = 90
+TEST_S = 180
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import uuid
 import pytest
 import requests
 
-from client import is_problem, until
+from client import until
 
 STATES = {"PENDING", "STARTED", "PROGRESS", "SUCCESS", "FAILURE"}
 EPOCHS = 3
@@ -58,29 +58,12 @@ class Trainer:
 
 
 @pytest.fixture(scope="module")
-def bare(new_server):
-    """A server where nothing was ever trained."""
+def trainer(new_server):
+    """A server where nothing was ever trained, at first."""
     return Trainer(new_server().url)
 
 
-@pytest.fixture(scope="module")
-def trainer(bare):
-    """A server that has handlers for training; there is nothing to follow where it has none."""
-    if bare.get("/models/status").status_code == 501:
-        pytest.skip("this program ships no workflow that trains; what it answers instead is tested")
-    return bare
-
-
 # ---- before anything is trained ----------------------------------------------------------------
-
-
-def test_without_a_handler_every_route_says_what_is_missing(bare):
-    if bare.get("/models/status").status_code == 200:
-        pytest.skip("this program ships workflows that train")
-    for path in ("/train/linear/async", "/train/all/async", "/train/linear"):
-        assert "train" in is_problem(bare.post(path, {"epochs": 500}), 501, "not_implemented")["detail"]
-    is_problem(bare.post("/predict", {"model_type": "linear", "features": {"x": 1}}), 501, "not_implemented")
-    is_problem(bare.post("/predict/compare", {"features": {"x": 1}}), 501, "not_implemented")
 
 
 def test_nothing_is_trained_at_first(trainer):
@@ -95,16 +78,16 @@ def test_nothing_is_trained_at_first(trainer):
         assert answer.status_code == 404 and answer.json()["detail"], answer.text
 
 
-def test_the_service_tells_its_health(bare):
-    health = bare.get("/health")
+def test_the_service_tells_its_health(trainer):
+    health = trainer.get("/health")
     assert health.status_code == 200 and health.json()["status"] == "healthy"
-    workers = bare.get("/celery/health")
+    workers = trainer.get("/celery/health")
     assert workers.status_code == 200, workers.text
     assert workers.json()["status"] == "healthy" and workers.json()["workers"] == 1
 
 
-def test_there_is_interactive_documentation(bare):
-    page = bare.get("/docs")
+def test_there_is_interactive_documentation(trainer):
+    page = trainer.get("/docs")
     assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
     assert b"swagger" in page.content.lower()
 
@@ -199,15 +182,15 @@ def test_submission_and_status_are_quick(trainer):
 
 
 @pytest.mark.parametrize("task", [NOBODY, "0", "x" * 300, "%00", "..%2f.."])
-def test_an_unknown_task_is_not_found(bare, task):
+def test_an_unknown_task_is_not_found(trainer, task):
     for path in ("status", "result"):
-        answer = bare.get(f"/task/{task}/{path}")
+        answer = trainer.get(f"/task/{task}/{path}")
         assert answer.status_code == 404 and answer.json()["detail"], answer.text
 
 
-def test_a_run_that_trains_nothing_is_no_task(bare):
-    run = bare.post("/api/v1/runs", {"workflow": "nap", "inputs": {"duration": "0s"}}).json()["id"]
-    assert bare.get(f"/task/{run}/status").status_code == 404
+def test_a_run_that_trains_nothing_is_no_task(trainer):
+    run = trainer.post("/api/v1/runs", {"workflow": "nap", "inputs": {"duration": "0s"}}).json()["id"]
+    assert trainer.get(f"/task/{run}/status").status_code == 404
 
 
 @pytest.mark.parametrize("kind", ["nothing", "LINEAR", "%00", "x" * 300, "..%2ftrain"])

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from client import every, png, submit
 from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from client import every, png, submit
 
 EXAMPLES = 20
 SEED = 1
@@ -60,6 +61,8 @@ queues.values = ["spare", "other"]
 waits.values = ["0s", "20ms", "soon"]
 kinds.values = ["linear", "nothing"]
 epochs.values = [1, 0]
+# Nobody is called, least of all somebody whose name was made up.
+urls.values = ["http://127.0.0.1:9/", "nowhere"]
 
 [parameters]
 "path.id" = {{ dictionary = "runs", probability = 0.8 }}
@@ -72,6 +75,7 @@ epochs.values = [1, 0]
 "query.wait" = {{ dictionary = "waits", probability = 1.0 }}
 "body.workflow" = {{ dictionary = "workflows", probability = 0.8 }}
 "body.task_type" = {{ dictionary = "task_types", probability = 0.8 }}
+"body.url" = {{ dictionary = "urls", probability = 1.0 }}
 "body.epochs" = {{ dictionary = "epochs", probability = 1.0 }}
 """
 
@@ -118,7 +122,7 @@ def test_no_answer_is_outside_the_document(new_server, tmp_path):
         )
         (tmp_path / "schemathesis.toml").write_text(config)
         told = schemathesis(server.url, tmp_path)
-        assert told.returncode == 0, f"{told.stdout}\n{told.stderr}\n{server.said()}"
+        assert told.returncode == 0, f"{told.stdout}\n{told.stderr}"
         # It lives, and can still read all that was stored.
         every(api, "/api/v1/runs", all="true", limit=500)
         every(api, "/api/v1/batches")
@@ -132,9 +136,15 @@ def things(api) -> tuple[list[str], list[str]]:
     """Runs, tasks and batches of every kind, and what they made."""
     runs, digests = [], []
     for _ in range(4):
-        run = submit(api, "image-generation", "30s", inputs={"prompt": "a mill", "width": 64, "height": 64, "factor": 1})
+        run = submit(
+            api, "image-generation", "30s", inputs={"prompt": "a mill", "width": 64, "height": 64, "factor": 1}
+        )
         digests.append(run["outputs"]["image"]["artifact"])
-        runs += [run["id"], submit(api, "second-try", "30s")["id"], submit(api, "nap")["id"]]
+        runs += [
+            run["id"],
+            submit(api, "second-try", "30s")["id"],
+            submit(api, "nap", inputs={"duration": "500ms"})["id"],
+        ]
         batch = {"workflow": "item", "items": [{"text": "x"}] * 3}
         runs.append(api.post("/api/v1/batches", json=batch).json()["id"])
         order = {"task_type": "image_generation", "prompt": "x", "parameters": {"width": 64, "height": 64}}
@@ -148,8 +158,7 @@ def schemathesis(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).parent / "st"), "run", url + "/openapi.json", "--no-color"]
     command += ["--phases", "examples,coverage,fuzzing", "--checks", "all"]
     for operation in sorted(LEFT_OUT):
-        method, path = operation.split()
-        command += ["--exclude-by", "NOT SUPPORTED"] if method != "GET" else ["--exclude-path", path]
+        command += ["--exclude-name", operation]
     return subprocess.run(
         command,
         cwd=folder,
@@ -157,5 +166,5 @@ def schemathesis(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=80,
+        timeout=170,
     )
