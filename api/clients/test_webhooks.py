@@ -62,8 +62,14 @@ def receiver():
 
 
 @pytest.fixture
-def server(new_server):
-    return new_server(settings={"AQUATINT_TASKS_HTTP_ALLOW_PRIVATE": "true", "AQUATINT_LEASE": "1s"})
+def caller(new_server):
+    """A server that may call this machine."""
+    return new_server(
+        settings={
+            "AQUATINT_API_ALLOW_PRIVATE_WEBHOOKS": "true",
+            "AQUATINT_LEASE": "1s",
+        }
+    )
 
 
 def connect(server):
@@ -79,8 +85,8 @@ def made(api, receiver, **more):
 NAP = {"duration": "0s"}
 
 
-def test_the_end_of_runs_and_batches_is_told_signed_and_once(server, receiver):
-    with connect(server) as api:
+def test_the_end_of_runs_and_batches_is_told_signed_and_once(caller, receiver):
+    with connect(caller) as api:
         hook = made(api, receiver)
         run = submit(api, "nap", "30s", inputs=NAP, tags=["told"])
         message = receiver.next(hook["secret"])
@@ -100,8 +106,8 @@ def test_the_end_of_runs_and_batches_is_told_signed_and_once(server, receiver):
         assert receiver.messages.empty()
 
 
-def test_only_what_was_asked_for_is_told(server, receiver):
-    with connect(server) as api:
+def test_only_what_was_asked_for_is_told(caller, receiver):
+    with connect(caller) as api:
         hook = made(api, receiver, events=["run.failed"], workflow="second-try", tag="mine")
         submit(api, "nap", "30s", inputs=NAP, tags=["mine"])
         submit(api, "second-try", "30s", tags=["other"])
@@ -110,19 +116,19 @@ def test_only_what_was_asked_for_is_told(server, receiver):
         assert receiver.messages.empty()
 
 
-def test_what_ends_while_the_server_is_away_is_told_when_it_is_back(server, receiver):
-    with connect(server) as api:
+def test_what_ends_while_the_server_is_away_is_told_when_it_is_back(caller, receiver):
+    with connect(caller) as api:
         hook = made(api, receiver)
         run = submit(api, "nap", inputs={"duration": "300ms"})["id"]
-    server.kill()
-    server.start()
+    caller.kill()
+    caller.start()
     message = receiver.next(hook["secret"])
     assert message["data"]["run"]["id"] == run
 
 
-def test_a_receiver_that_is_away_is_told_later(server, receiver):
+def test_a_receiver_that_is_away_is_told_later(caller, receiver):
     receiver.refusals = 1
-    with connect(server) as api:
+    with connect(caller) as api:
         hook = made(api, receiver)
         answer = api.post(f"/api/v1/webhooks/{hook['id']}/test")
         assert answer.status_code == 202, answer.text
@@ -130,8 +136,8 @@ def test_a_receiver_that_is_away_is_told_later(server, receiver):
         assert ended(api, answer.json()["id"])["state"] == "succeeded"
 
 
-def test_a_removed_webhook_is_told_nothing(server, receiver):
-    with connect(server) as api:
+def test_a_removed_webhook_is_told_nothing(caller, receiver):
+    with connect(caller) as api:
         removed, kept = made(api, receiver, tag="x"), made(api, receiver)
         assert [h["id"] for h in every(api, "/api/v1/webhooks")] and "secret" not in api.get("/api/v1/webhooks").text
         assert api.delete(f"/api/v1/webhooks/{removed['id']}").status_code == 204
