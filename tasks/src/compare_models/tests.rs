@@ -1,3 +1,4 @@
+//! Rankings of results as a mapped step hands them over.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

@@ -1,3 +1,4 @@
+//! Models that were just trained, asked well and badly.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

@@ -1,3 +1,4 @@
+//! `model.train` as a step sees it: what is learned, what is told, how it ends.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

@@ -1,3 +1,4 @@
+//! What an encoding learns, from which rows, and what it refuses.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

@@ -1,3 +1,4 @@
+//! What holds for every kind of network.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

@@ -1,3 +1,4 @@
+//! Tables well and badly written.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;

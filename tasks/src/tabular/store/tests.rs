@@ -1,3 +1,4 @@
+//! Model files: kept, damaged and forged.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
