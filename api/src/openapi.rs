@@ -1,7 +1,10 @@
 //! The document (OpenAPI 3.1), generated from the routes, and what is true of every route.
 
+use axum::http::StatusCode;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder, SecurityRequirement};
+use utoipa::openapi::{
+    ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, SecurityRequirement,
+};
 use utoipa::{Modify, OpenApi as _};
 
 use crate::problem::{Mistake, Problem};
@@ -85,6 +88,11 @@ pub(crate) fn finish(document: &mut OpenApi) {
                 operation.security = Some(security.clone());
             }
             let responses = &mut operation.responses.responses;
+            for (status, response) in responses.iter_mut() {
+                if let RefOr::T(response) = response {
+                    complete(status, response);
+                }
+            }
             if !responses.contains_key("default") {
                 responses.insert("default".to_owned(), RefOr::T(refusal.clone()));
             }
@@ -99,4 +107,27 @@ fn operation_id(method: &str, path: &str) -> String {
         .split(['/', '{', '}', '-']);
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     format!("{method}_{}", words.join("_"))
+}
+
+/// Says what every answer of this status has: some words, and of a refusal that it may be a problem.
+fn complete(status: &str, response: &mut Response) {
+    if response.description.is_empty() {
+        let known = status
+            .parse()
+            .ok()
+            .and_then(|code: u16| StatusCode::from_u16(code).ok());
+        let reason = known.and_then(|status| status.canonical_reason());
+        reason
+            .unwrap_or("An answer")
+            .clone_into(&mut response.description);
+    }
+    if status.starts_with('4') || status.starts_with('5') {
+        let problem = ContentBuilder::new()
+            .schema(Some(RefOr::Ref(Ref::from_schema_name("Problem"))))
+            .build();
+        response
+            .content
+            .entry("application/problem+json".to_owned())
+            .or_insert(problem);
+    }
 }

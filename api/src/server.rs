@@ -2,6 +2,7 @@
 
 use std::future::{Future, IntoFuture as _};
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use aquatint_engine::Engine;
@@ -25,6 +26,7 @@ use crate::auth::{self, KeyStatus, NewKey};
 use crate::config::ApiConfig;
 use crate::problem::Problem;
 use crate::routes;
+use crate::watched::Watched;
 use crate::{edges, openapi, webhooks};
 
 /// How long requests may go on after the server was told to stop.
@@ -115,6 +117,7 @@ impl Api {
             .layer(CompressionLayer::new())
             .layer(cors(&app.config))
             .layer(middleware::from_fn_with_state(app.clone(), in_time))
+            .layer(middleware::from_fn(say_when_closing))
             .layer(middleware::from_fn(observe))
             .layer(CatchPanicLayer::custom(|_| {
                 Problem::internal().into_response()
@@ -265,6 +268,9 @@ fn cors(config: &ApiConfig) -> CorsLayer {
 /// Keeps pages of other sites from using a server that asks nobody for a key: a browser on this machine
 /// would reach it for them.
 async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    if !is_text(request.uri().path()) {
+        return Problem::not_found("such address:", request.uri().path()).into_response();
+    }
     let headers = request.headers();
     let host = headers
         .get(header::HOST)
@@ -286,6 +292,24 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
             .into_response();
     }
     next.run(request).await
+}
+
+/// Whether an address is UTF-8 once its escapes are undone.
+fn is_text(path: &str) -> bool {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        let escape = (byte == b'%').then(|| {
+            let digits = [rest.next()?, rest.next()?];
+            u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()
+        });
+        match escape {
+            None => bytes.push(byte),
+            Some(Some(undone)) => bytes.push(undone),
+            Some(None) => return false,
+        }
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 fn is_welcome(app: &App, origin: Option<&HeaderValue>) -> bool {
@@ -312,6 +336,18 @@ fn is_own_host(app: &App, host: &str) -> bool {
         .is_ok_and(|ip| ip.is_loopback());
     // HTTP/1.0 clients and tests send none; browsers always do.
     host.is_empty() || name.eq_ignore_ascii_case("localhost") || loopback || is_public
+}
+
+/// A request that is refused before its body was read leaves a connection of no further use: the client is
+/// told so, and need not find out with its next request.
+async fn say_when_closing(request: Request, next: Next) -> Response {
+    let (request, is_read) = Watched::wrap(request);
+    let mut response = next.run(request).await;
+    if !is_read.load(Ordering::Acquire) {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
 }
 
 /// Gives each request its time. One that trains a model while its client waits takes as long as that takes.

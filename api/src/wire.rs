@@ -421,6 +421,18 @@ pub(crate) struct EventDoc {
     kind: String,
 }
 
+/// A message of a stream: `data` is an event as JSON, or what `event` says.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "a schema for what streams send")]
+pub(crate) struct MessageDoc {
+    /// The event's kind; `progress`, or `end` with the run as it ended.
+    event: String,
+    data: String,
+    /// Give the last one as `Last-Event-ID` to go on after it.
+    #[schema(required = false)]
+    id: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -440,7 +440,7 @@ async fn cancel(
 /// A picture by its URL. Whoever has the URL may have the picture: nobody can guess it.
 #[utoipa::path(get, path = "/media/{year}/{month}/{day}/{task}/{file}", tag = "compatible: images",
     params(("year" = String, Path), ("month" = String, Path), ("day" = String, Path), ("task" = String, Path), ("file" = String, Path)),
-    responses((status = 200, body = Vec<u8>, content_type = "image/png"), (status = 206, body = Vec<u8>, content_type = "image/png"), (status = 304), (status = 416)))]
+    responses((status = 200, body = Vec<u8>, content_type = "*/*"), (status = 206, body = Vec<u8>, content_type = "*/*"), (status = 304), (status = 416)))]
 async fn media(
     State(app): State<App>,
     Path(path): Path<(String, String, String, String, String)>,

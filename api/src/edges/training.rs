@@ -85,6 +85,7 @@ fn unknown_task() -> Refusal {
 #[serde(default)]
 struct TrainRequest {
     /// 1 to 10,000.
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 10000)]
     epochs: Option<u32>,
     /// Further inputs of the workflow `train`: `target`, `rows`, `csv`, `learning_rate`, `batch_size`, `seed`, …
     #[serde(flatten)]

@@ -122,8 +122,8 @@ pub(crate) struct GetParams {
 /// A file of a run: whole or in part (`Range`), or 304 where it is known (`If-None-Match`).
 #[utoipa::path(get, path = "/api/v1/runs/{id}/artifacts/{digest}", tag = "files",
     params(("id" = String, Path, format = Uuid), ("digest" = String, Path, description = "BLAKE3, 64 hexadecimal digits"), GetParams),
-    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
-              (status = 206, body = Vec<u8>, content_type = "application/octet-stream"), (status = 304), (status = 416)))]
+    responses((status = 200, body = Vec<u8>, content_type = "*/*"),
+              (status = 206, body = Vec<u8>, content_type = "*/*"), (status = 304), (status = 416)))]
 async fn get(
     Reader(who): Reader,
     State(app): State<App>,

@@ -64,6 +64,7 @@ pub(crate) struct NewBatch {
     common: Map<String, Value>,
     /// At most so many items at a time.
     #[serde(default)]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 4294967295_i64)]
     max_parallel: Option<u32>,
     /// A workflow that is run once when all items have ended, with all their results as its input
     /// `results`: a list of `{index, status, output, error}`. Without it they are counted.
@@ -407,9 +408,12 @@ async fn list(
         ));
     }
     let before = match &params.cursor {
-        Some(cursor) => Some(cursor.parse().map_err(|_| {
-            Problem::invalid("cursor: expected `next_cursor` of another page", Vec::new())
-        })?),
+        Some(cursor) => {
+            let parsed = cursor.parse().ok().filter(|_| cursor.len() == 36);
+            let wrong =
+                || Problem::invalid("cursor: expected `next_cursor` of another page", Vec::new());
+            Some(parsed.ok_or_else(wrong)?)
+        }
         None => None,
     };
     let filter = RunFilter {

@@ -29,7 +29,7 @@ use crate::auth::{Principal, Reader};
 use crate::extract::{Params, RunPath};
 use crate::feed::{MARGIN, Window};
 use crate::problem::Problem;
-use crate::wire::{self, Advance, EventDoc, Page};
+use crate::wire::{self, Advance, EventDoc, MessageDoc, Page};
 
 /// How long a stream of one run waits for a hint before it looks by itself.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -136,7 +136,7 @@ where
 /// Events are numbered; after `Last-Event-ID` they are replayed. `progress` has no number.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/stream", tag = "events",
     params(("id" = String, Path, format = Uuid), AfterParams, ("Last-Event-ID" = Option<String>, Header)),
-    responses((status = 200, body = String, content_type = "text/event-stream")))]
+    responses((status = 200, body = MessageDoc, content_type = "text/event-stream")))]
 pub(crate) async fn stream_of_run(
     Reader(who): Reader,
     State(app): State<App>,
@@ -259,7 +259,7 @@ impl RunFollower {
 /// Events of one commit share a number. Where several processes write, an event may come twice
 /// after a broken connection: `run` and `seq` tell.
 #[utoipa::path(get, path = "/api/v1/stream", tag = "events", params(AfterParams, ("Last-Event-ID" = Option<String>, Header)),
-    responses((status = 200, body = String, content_type = "text/event-stream")))]
+    responses((status = 200, body = MessageDoc, content_type = "text/event-stream")))]
 async fn stream_of_all(
     Reader(who): Reader,
     State(app): State<App>,

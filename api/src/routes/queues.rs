@@ -122,6 +122,7 @@ async fn resume(
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewCap {
     /// At least 1; null lifts it.
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 4294967295_i64)]
     cap: Option<u32>,
 }
 

@@ -172,13 +172,20 @@ pub(crate) fn check_tags(tags: &[String]) -> Result<(), Problem> {
     }
 }
 
+/// The longest that a run may ask to be kept; whoever wants it for ever says nothing.
+const LONGEST_RETENTION: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
 fn duration(text: &str) -> Result<Duration, Problem> {
-    humantime::parse_duration(text).map_err(|_| {
-        Problem::at(
-            "/retention",
-            format!("expected a duration such as 24h, got `{text}`"),
-        )
-    })
+    let parsed = humantime::parse_duration(text).ok();
+    parsed
+        .filter(|kept| *kept <= LONGEST_RETENTION)
+        .ok_or_else(|| {
+            let text: String = text.chars().take(80).collect();
+            Problem::at(
+                "/retention",
+                format!("expected a duration such as 24h, of ten years at most, got `{text}`"),
+            )
+        })
 }
 
 fn from_form(parts: Vec<(String, Part)>) -> Result<NewRun, Problem> {

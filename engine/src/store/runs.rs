@@ -20,6 +20,9 @@ const WINDOW: i64 = 10_000;
 /// How far a clock may ever have been set back: it says where a list in time may begin.
 const SET_BACK: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// How long a submit may have waited for its commit, ms: a day without a database.
+const HELD_UP_MS: i64 = 24 * 3_600_000;
+
 /// A list by one index, and the question how far its window reaches.
 struct Listing {
     page: Statement,
@@ -153,12 +156,15 @@ impl Store {
         let cursor = filter
             .before
             .map_or_else(|| "g".to_owned(), |id| id.to_string());
-        // An id's time may be ahead of its run's, never behind: ids go on when a clock is set back.
+        // An id is made before its run is committed, and ids go on when a clock is set back: so its
+        // time and the run's own may differ. The bounds by id are wide; the run's own time decides.
         let before = match filter.created_to.map(|to| first_id_at(to.after(SET_BACK))) {
             Some(time) => time.min(cursor),
             None => cursor,
         };
-        let from = filter.created_from.map_or_else(String::new, first_id_at);
+        let from = filter
+            .created_from
+            .map(|from| first_id_at(Timestamp(from.0 - HELD_UP_MS)));
         let states: Vec<&str> = filter.states.iter().map(|s| s.as_str()).collect();
         let states = (!states.is_empty()).then(|| rows::json(&states));
         let parameters: [Parameter; 12] = [
@@ -169,7 +175,7 @@ impl Store {
             filter.owner.as_deref().into(),
             filter.tag.as_deref().into(),
             filter.text.as_deref().map(pattern).into(),
-            from.into(),
+            from.unwrap_or_default().into(),
             i64::from(filter.top_only).into(),
             WINDOW.into(),
             filter.created_from.map_or(0, |at| at.0).into(),
