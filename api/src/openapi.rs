@@ -128,6 +128,6 @@ fn complete(status: &str, response: &mut Response) {
         response
             .content
             .entry("application/problem+json".to_owned())
-            .or_insert(problem);
+            .or_insert(RefOr::T(problem));
     }
 }

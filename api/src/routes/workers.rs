@@ -200,7 +200,7 @@ async fn restart(
 /// Slots by queue: `{"gpu": 2}`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(transparent)]
-pub(crate) struct NewSlots(#[schema(value_type = BTreeMap<String, i64>)] BTreeMap<String, u32>);
+pub(crate) struct NewSlots(BTreeMap<String, u32>);
 
 /// Changes how many tasks of its queues a worker takes at a time.
 #[utoipa::path(put, path = "/api/v1/workers/{worker}/slots", tag = "operations", params(("worker" = String, Path)), request_body = NewSlots, responses((status = 200, body = Told)))]
