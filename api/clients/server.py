@@ -43,7 +43,7 @@ class Server:
     def start(self) -> Server:
         """Begins, and returns once it listens."""
         self.process = subprocess.Popen(
-            [self.program, *self.arguments, "serve", "--listen", "127.0.0.1:0"],
+            [self.program, *self.arguments, "serve", "--listen", "127.0.0.1:0", "--grace", "5s"],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,

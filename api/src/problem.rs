@@ -16,7 +16,8 @@ use utoipa::ToSchema;
 pub(crate) struct Problem {
     /// Names the kind of problem: `urn:aquatint:problem:` and its code.
     #[serde(rename = "type")]
-    pub(crate) kind: String,
+    #[schema(value_type = String)]
+    pub(crate) kind: Kind,
     /// The kind of problem in a few words.
     #[schema(value_type = String)]
     pub(crate) title: &'static str,
@@ -34,6 +35,16 @@ pub(crate) struct Problem {
     pub(crate) errors: Vec<Mistake>,
     #[serde(skip)]
     pub(crate) retry_after: Option<Duration>,
+}
+
+/// A code, written out as a URI.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind(&'static str);
+
+impl Serialize for Kind {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&format_args!("urn:aquatint:problem:{}", self.0))
+    }
 }
 
 /// One mistake in a request.
@@ -61,7 +72,7 @@ impl Problem {
         detail: impl Into<String>,
     ) -> Self {
         Self {
-            kind: format!("urn:aquatint:problem:{code}"),
+            kind: Kind(code),
             title,
             status,
             code,
@@ -251,7 +262,7 @@ impl From<LibraryError> for Problem {
                 let problem = Self::invalid("the definition has mistakes", mistakes);
                 Self {
                     code: "invalid_definition",
-                    kind: "urn:aquatint:problem:invalid_definition".to_owned(),
+                    kind: Kind("invalid_definition"),
                     ..problem
                 }
             }

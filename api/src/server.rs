@@ -94,7 +94,6 @@ impl Api {
     }
 
     /// Every route, ready to be served; with `document`, also the OpenAPI document.
-    #[must_use]
     pub fn router(&self) -> Router {
         let (router, document) = routed();
         let app = self.app.clone();

@@ -55,12 +55,14 @@ pub fn register_all(registry: &mut Registry, options: &Options) {
     registry.register(predict::Predict);
     registry.register(http_request::HttpRequest::new(options.http.clone()));
     registry.register(command_run::CommandRun::new(options.command.clone()));
+    // Who knows webhooks says so with [`register_webhooks`].
+    register_webhooks(registry, Arc::new(webhook_deliver::NoHooks), false);
     registry.register(echo::Echo);
     registry.register(sleep::Sleep);
     registry.register(fail::Fail);
 }
 
-/// Registers what tells webhooks: it needs somebody who knows them.
+/// Registers what tells webhooks, with somebody who knows them.
 pub fn register_webhooks(
     registry: &mut Registry,
     hooks: Arc<dyn webhook_deliver::Hooks>,

@@ -225,7 +225,7 @@ async fn carry_out(app: App, record: Record) {
     match go_through(&app, record).await {
         Ok(()) | Err(EngineError::Conflict { .. }) => {}
         Err(error) => {
-            tracing::warn!(job.id = %id, %error, "a bulk action stands still; it is taken up again")
+            tracing::warn!(job.id = %id, %error, "a bulk action stands still; it is taken up again");
         }
     }
 }
@@ -246,7 +246,7 @@ async fn go_through(app: &App, record: Record) -> Result<(), EngineError> {
             match act(app, run.id, kept.action).await {
                 Ok(()) => kept.done += 1,
                 Err(EngineError::Refused(_) | EngineError::Store(StoreError::NotFound { .. })) => {
-                    kept.refused += 1
+                    kept.refused += 1;
                 }
                 Err(error) => return Err(error),
             }

@@ -59,6 +59,7 @@ pub(crate) struct NewRun {
 /// Which of its answers a request waits for.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Wait {
     /// Wait so long for the run to end, as in `30s`; a minute at most. `Prefer: wait=30` says the same.
     pub(crate) wait: Option<String>,
@@ -438,6 +439,7 @@ pub(crate) async fn resume(
 /// From where to try again.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct RetryParams {
     /// Repeat this step and all that follow it, as a new run that takes over what came before; without it,
     /// the failed steps of this run are tried again.

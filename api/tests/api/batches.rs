@@ -8,11 +8,11 @@ async fn ended(house: &House, id: &str) -> Value {
     house
         .get(&format!("/api/v1/runs/{id}?wait=30"))
         .await
-        .is(200);
+        .has(200);
     house
         .get(&format!("/api/v1/batches/{id}"))
         .await
-        .is(200)
+        .has(200)
         .json()
 }
 
@@ -21,7 +21,7 @@ async fn a_batch_gives_each_item_its_own_end_and_finalizes_once() {
     let house = House::new().await;
     let items: Vec<Value> = (0..5).map(|n| json!({"words": format!("n{n}")})).collect();
     let new = json!({"workflow": "say", "items": items, "common": {"n": 3}, "finalize": "sum-up", "tags": ["t"]});
-    let accepted = house.post("/api/v1/batches", &new).await.is(202);
+    let accepted = house.post("/api/v1/batches", &new).await.has(202);
     let batch = accepted.json();
     assert_eq!(
         (&batch["items"]["total"], &batch["tags"]),
@@ -42,7 +42,7 @@ async fn a_batch_gives_each_item_its_own_end_and_finalizes_once() {
         let page = house
             .get(&format!("/api/v1/batches/{id}/items?limit=2{cursor}"))
             .await
-            .is(200)
+            .has(200)
             .json();
         seen.extend(
             page["data"]
@@ -57,7 +57,7 @@ async fn a_batch_gives_each_item_its_own_end_and_finalizes_once() {
         }
     }
     assert_eq!(seen, ["n0", "n1", "n2", "n3", "n4"]);
-    let listed = house.get("/api/v1/batches").await.is(200).json();
+    let listed = house.get("/api/v1/batches").await.has(200).json();
     assert_eq!(listed["data"][0]["workflow"], "say");
     house.close().await;
 }
@@ -69,7 +69,7 @@ async fn one_bad_item_sinks_the_request_and_no_failing_item_the_batch() {
     let problem = house
         .post("/api/v1/batches", &bad)
         .await
-        .is_problem(422, "invalid");
+        .problem(422, "invalid");
     let places: Vec<_> = problem["errors"]
         .as_array()
         .unwrap()
@@ -90,7 +90,7 @@ async fn one_bad_item_sinks_the_request_and_no_failing_item_the_batch() {
             &json!({"workflow": "break", "items": [{}, {}]}),
         )
         .await
-        .is(202)
+        .has(202)
         .json();
     let batch = ended(&house, failing["id"].as_str().unwrap()).await;
     assert_eq!(
@@ -110,7 +110,7 @@ async fn items_come_as_lines_and_as_files() {
     let lines = [("content-type", "application/x-ndjson")];
     let body = Body::from("{\"words\": \"a\"}\n{\"words\": \"b\"}\n");
     let sent = request(Method::POST, "/api/v1/batches?workflow=say", &lines, body);
-    let batch = house.send(sent).await.is(202).json();
+    let batch = house.send(sent).await.has(202).json();
     assert_eq!(
         ended(&house, batch["id"].as_str().unwrap()).await["result"]["completed"],
         2
@@ -124,7 +124,7 @@ async fn items_come_as_lines_and_as_files() {
     let batch = house
         .send(form("/api/v1/batches", parts))
         .await
-        .is(202)
+        .has(202)
         .json();
     let batch = ended(&house, batch["id"].as_str().unwrap()).await;
     assert_eq!(

@@ -28,7 +28,7 @@ async fn a_stream_tells_a_run_to_its_end_and_goes_on_where_a_client_left_off() {
     let house = House::new().await;
     let run = house.run("say", json!({"words": "hi"})).await;
     let path = format!("/api/v1/runs/{}/stream", run["id"].as_str().unwrap());
-    let whole = house.get(&path).await.is(200);
+    let whole = house.get(&path).await.has(200);
     assert_eq!(whole.header("content-type"), "text/event-stream");
     let whole = messages(&whole.text());
     let numbers: Vec<i64> = whole.iter().filter_map(|(id, _)| *id).collect();
@@ -68,7 +68,7 @@ async fn a_stream_tells_what_happens_while_it_is_open() {
     house
         .post(&format!("/api/v1/runs/{id}/cancel"), &json!(null))
         .await
-        .is(200);
+        .has(200);
     for body in [&mut all, &mut one] {
         let heard = async {
             let mut text = String::new();
@@ -88,7 +88,7 @@ async fn a_stream_tells_what_happens_while_it_is_open() {
 async fn what_happened_to_all_runs_is_read_page_by_page() {
     let house = House::new().await;
     let first = house.run("say", json!({"words": "a"})).await;
-    let page = house.get("/api/v1/events").await.is(200).json();
+    let page = house.get("/api/v1/events").await.has(200).json();
     let cursor = page["next_cursor"].as_str().unwrap().to_owned();
     assert!(
         page["data"]
@@ -101,7 +101,7 @@ async fn what_happened_to_all_runs_is_read_page_by_page() {
     let page = house
         .get(&format!("/api/v1/events?after={cursor}"))
         .await
-        .is(200)
+        .has(200)
         .json();
     let events = page["data"].as_array().unwrap();
     assert!(!events.is_empty() && events.iter().all(|e| e["run"] == second["id"]));

@@ -15,7 +15,7 @@ async fn an_upload_becomes_an_input_and_what_comes_of_it_is_sent_in_every_way() 
         &raw,
         Body::from(picture),
     );
-    let file = house.send(sent).await.is(201).json();
+    let file = house.send(sent).await.has(201).json();
     assert_eq!(
         (&file["media_type"], &file["name"]),
         (&json!("image/png"), &json!("passwd"))
@@ -26,7 +26,7 @@ async fn an_upload_becomes_an_input_and_what_comes_of_it_is_sent_in_every_way() 
     let files = house
         .get(&format!("/api/v1/runs/{id}/artifacts"))
         .await
-        .is(200)
+        .has(200)
         .json();
     let steps: Vec<_> = files["data"]
         .as_array()
@@ -37,7 +37,7 @@ async fn an_upload_becomes_an_input_and_what_comes_of_it_is_sent_in_every_way() 
     assert_eq!(steps, ["inputs", "a"]);
     let url = files["data"][1]["url"].as_str().unwrap();
 
-    let whole = house.get(url).await.is(200);
+    let whole = house.get(url).await.has(200);
     assert_eq!(whole.header("content-type"), "image/png");
     assert_eq!(whole.header("x-content-type-options"), "nosniff");
     assert_eq!(image::load_from_memory(&whole.bytes).unwrap().width(), 40);
@@ -47,38 +47,38 @@ async fn an_upload_becomes_an_input_and_what_comes_of_it_is_sent_in_every_way() 
             .send(request(Method::GET, url, headers, Body::empty()))
             .await
     };
-    let part = with(&[("range", "bytes=1-3")]).await.is(206);
+    let part = with(&[("range", "bytes=1-3")]).await.has(206);
     assert_eq!(part.bytes, b"PNG");
     assert_eq!(
         part.header("content-range"),
         format!("bytes 1-3/{}", whole.bytes.len())
     );
-    with(&[("range", "bytes=99999999-")]).await.is(416);
+    with(&[("range", "bytes=99999999-")]).await.has(416);
     assert!(
         with(&[("if-none-match", &tag)])
             .await
-            .is(304)
+            .has(304)
             .bytes
             .is_empty()
     );
     let head = house
         .send(request(Method::HEAD, url, &[], Body::empty()))
         .await
-        .is(200);
+        .has(200);
     assert!(head.bytes.is_empty());
     assert_eq!(head.header("content-length"), whole.bytes.len().to_string());
-    let download = house.get(&format!("{url}?download=true")).await.is(200);
+    let download = house.get(&format!("{url}?download=true")).await.has(200);
     assert!(
         download
             .header("content-disposition")
             .starts_with("attachment; ")
     );
-    let small = house.get(&format!("{url}?thumbnail=16")).await.is(200);
+    let small = house.get(&format!("{url}?thumbnail=16")).await.has(200);
     assert_eq!(image::load_from_memory(&small.bytes).unwrap().width(), 16);
     house
         .get(&format!("/api/v1/runs/{id}/artifacts/{}", "0".repeat(64)))
         .await
-        .is_problem(404, "not_found");
+        .problem(404, "not_found");
     house.close().await;
 }
 
@@ -93,7 +93,7 @@ async fn a_form_carries_a_run_and_its_files() {
             ("image", Some("a.png"), &picture),
         ],
     );
-    let run = house.send(sent).await.is(200).json();
+    let run = house.send(sent).await.has(200).json();
     assert_eq!(
         (&run["state"], &run["inputs"]["image"]["name"]),
         (&json!("succeeded"), &json!("a.png"))
@@ -111,7 +111,7 @@ async fn what_pretends_to_be_a_picture_is_refused_before_it_is_opened() {
     let problem = house
         .send(form("/api/v1/uploads", &[("f", Some("b.png"), &bomb)]))
         .await
-        .is_problem(413, "too_large");
+        .problem(413, "too_large");
     assert!(
         problem["detail"]
             .as_str()
@@ -122,7 +122,7 @@ async fn what_pretends_to_be_a_picture_is_refused_before_it_is_opened() {
     house
         .send(form("/api/v1/uploads", &[("f", Some("e.png"), b"")]))
         .await
-        .is_problem(422, "invalid");
+        .problem(422, "invalid");
     let unknown = json!({"artifact": "0".repeat(64), "name": "x", "media_type": "image/png", "size_bytes": 1});
     house
         .post(
@@ -130,7 +130,7 @@ async fn what_pretends_to_be_a_picture_is_refused_before_it_is_opened() {
             &json!({"workflow": "show", "inputs": {"image": unknown}}),
         )
         .await
-        .is_problem(422, "invalid");
+        .problem(422, "invalid");
     assert_eq!(
         house.get("/api/v1/runs").await.json()["data"],
         json!([]),

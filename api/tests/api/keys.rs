@@ -26,25 +26,25 @@ async fn the_first_key_closes_the_door_and_scopes_bound_what_each_may() {
     house
         .post("/api/v1/keys", &first)
         .await
-        .is_problem(422, "invalid");
+        .problem(422, "invalid");
     let made = house
         .post("/api/v1/keys", &json!({"name": "me", "scopes": ["admin"]}))
         .await
-        .is(201)
+        .has(201)
         .json();
     let admin = made["key"].as_str().unwrap();
     assert!(admin.starts_with("aq_"));
     let refused = house.get("/api/v1/runs").await;
     assert_eq!(refused.header("www-authenticate"), "Bearer");
-    refused.is_problem(401, "unauthorized");
-    house.get("/livez").await.is(200);
-    house.get("/readyz").await.is(200);
+    refused.problem(401, "unauthorized");
+    house.get("/livez").await.has(200);
+    house.get("/readyz").await.has(200);
 
     let make = async |name: &str, scopes: &[&str]| {
         let new = json!({"name": name, "scopes": scopes});
         let made = as_key(&house, admin, Method::POST, "/api/v1/keys", &new)
             .await
-            .is(201)
+            .has(201)
             .json();
         (
             made["id"].as_str().unwrap().to_owned(),
@@ -58,7 +58,7 @@ async fn the_first_key_closes_the_door_and_scopes_bound_what_each_may() {
     let say = json!({"workflow": "say", "inputs": {"words": "hi"}});
     as_key(&house, &reader, Method::POST, "/api/v1/runs", &say)
         .await
-        .is_problem(403, "forbidden");
+        .problem(403, "forbidden");
     as_key(
         &house,
         &ann,
@@ -67,7 +67,7 @@ async fn the_first_key_closes_the_door_and_scopes_bound_what_each_may() {
         &Value::Null,
     )
     .await
-    .is_problem(403, "forbidden");
+    .problem(403, "forbidden");
     as_key(
         &house,
         &operator,
@@ -76,29 +76,29 @@ async fn the_first_key_closes_the_door_and_scopes_bound_what_each_may() {
         &Value::Null,
     )
     .await
-    .is(200);
+    .has(200);
     as_key(&house, &operator, Method::GET, "/api/v1/runs", &Value::Null)
         .await
-        .is_problem(403, "forbidden");
+        .problem(403, "forbidden");
     as_key(&house, &ann, Method::GET, "/api/v1/keys", &Value::Null)
         .await
-        .is_problem(403, "forbidden");
+        .problem(403, "forbidden");
 
     // Whose run it is, only they see: to others it does not exist.
     let run = as_key(&house, &ann, Method::POST, "/api/v1/runs?wait=30", &say)
         .await
-        .is(200)
+        .has(200)
         .json();
     let path = format!("/api/v1/runs/{}", run["id"].as_str().unwrap());
     assert_eq!(run["owner"], ann_id);
     as_key(&house, &ann, Method::GET, &path, &Value::Null)
         .await
-        .is(200);
+        .has(200);
     for ending in ["", "/logs", "/artifacts", "/events", "/stream", "/attempts"] {
         let there = format!("{path}{ending}");
         as_key(&house, &bob, Method::GET, &there, &Value::Null)
             .await
-            .is_problem(404, "not_found");
+            .problem(404, "not_found");
     }
     as_key(
         &house,
@@ -108,11 +108,11 @@ async fn the_first_key_closes_the_door_and_scopes_bound_what_each_may() {
         &Value::Null,
     )
     .await
-    .is_problem(404, "not_found");
+    .problem(404, "not_found");
     let listed = async |key: &str| {
         let page = as_key(&house, key, Method::GET, "/api/v1/runs", &Value::Null)
             .await
-            .is(200)
+            .has(200)
             .json();
         page["data"].as_array().unwrap().len()
     };
@@ -137,7 +137,7 @@ async fn the_first_key_closes_the_door_and_scopes_bound_what_each_may() {
                 Body::from(say.to_string()),
             ))
             .await
-            .is(202)
+            .has(202)
             .json()["id"]
             .clone()
     };
@@ -146,13 +146,13 @@ async fn the_first_key_closes_the_door_and_scopes_bound_what_each_may() {
     let gone = format!("/api/v1/keys/{ann_id}");
     as_key(&house, admin, Method::DELETE, &gone, &Value::Null)
         .await
-        .is(204);
+        .has(204);
     as_key(&house, &ann, Method::GET, &path, &Value::Null)
         .await
-        .is_problem(401, "unauthorized");
+        .problem(401, "unauthorized");
     let shown = as_key(&house, admin, Method::GET, "/api/v1/keys", &Value::Null)
         .await
-        .is(200)
+        .has(200)
         .text();
     assert!(!shown.contains("hash"), "{shown}");
     house.close().await;
@@ -167,7 +167,7 @@ async fn wrong_keys_are_refused_alike() {
     let said = async |key: &str| {
         as_key(&house, key, Method::GET, "/api/v1/runs", &Value::Null)
             .await
-            .is_problem(401, "unauthorized")["detail"]
+            .problem(401, "unauthorized")["detail"]
             .clone()
     };
     let first = said("aq_000000000000_00").await;
@@ -181,7 +181,7 @@ async fn wrong_keys_are_refused_alike() {
     }
     as_key(&house, &key, Method::GET, "/api/v1/runs", &Value::Null)
         .await
-        .is(200);
+        .has(200);
     house.close().await;
 }
 
@@ -217,6 +217,6 @@ async fn too_many_requests_are_told_when_to_come_back() {
     }
     let refused = refused.expect("five at once are more than one a second");
     assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
-    refused.is_problem(429, "too_many_requests");
+    refused.problem(429, "too_many_requests");
     house.close().await;
 }

@@ -21,25 +21,25 @@ async fn what_cannot_be_read_or_does_not_fit_is_refused_with_its_place() {
     let json = "application/json";
     send(json, "{\"workflow\": ")
         .await
-        .is_problem(400, "bad_request");
-    send(json, "").await.is_problem(400, "bad_request");
+        .problem(400, "bad_request");
+    send(json, "").await.problem(400, "bad_request");
     send("text/plain", "{}")
         .await
-        .is_problem(415, "unsupported_media_type");
+        .problem(415, "unsupported_media_type");
     let problem = send(json, "{\"workflow\": \"say\", \"inputs\": []}")
         .await
-        .is_problem(422, "invalid");
+        .problem(422, "invalid");
     assert_eq!(problem["errors"][0]["pointer"], "/inputs");
     let problem = send(json, "{\"workflow\": \"say\", \"priority\": \"high\"}")
         .await
-        .is_problem(422, "invalid");
+        .problem(422, "invalid");
     assert_eq!(problem["errors"][0]["pointer"], "/priority");
     let problem = send(
         json,
         "{\"workflow\": \"say\", \"inputs\": {\"words\": \"\", \"n\": 1.5}}",
     )
     .await
-    .is_problem(422, "invalid");
+    .problem(422, "invalid");
     let places: Vec<_> = problem["errors"]
         .as_array()
         .unwrap()
@@ -49,7 +49,7 @@ async fn what_cannot_be_read_or_does_not_fit_is_refused_with_its_place() {
     assert_eq!(places, ["/inputs/words", "/inputs/n"]);
     let problem = send(json, "{\"workflow\": \"sya\"}")
         .await
-        .is_problem(404, "unknown_workflow");
+        .problem(404, "unknown_workflow");
     assert!(
         problem["detail"]
             .as_str()
@@ -61,13 +61,13 @@ async fn what_cannot_be_read_or_does_not_fit_is_refused_with_its_place() {
         "{\"workflow\": \"say\", \"inputs\": {\"words\": \"a\"}, \"tags\": [\"aquatint:x\"]}",
     )
     .await
-    .is_problem(422, "invalid");
+    .problem(422, "invalid");
     let deep = format!(
         "{{\"workflow\": \"say\", \"inputs\": {}{}}}",
         "{\"a\":".repeat(500),
         "1".to_owned() + &"}".repeat(500)
     );
-    send(json, &deep).await.is_problem(400, "bad_request");
+    send(json, &deep).await.problem(400, "bad_request");
     assert_eq!(
         house.get("/api/v1/runs").await.json()["data"],
         json!([]),
@@ -88,12 +88,12 @@ async fn addresses_that_lead_nowhere_are_told_so() {
         "/api/v1/jobs/nope",
         "/api/v1/nothing",
     ] {
-        house.get(path).await.is_problem(404, "not_found");
+        house.get(path).await.problem(404, "not_found");
     }
     house
         .get("/api/v1/workflows/nope")
         .await
-        .is_problem(404, "unknown_workflow");
+        .problem(404, "unknown_workflow");
     for query in [
         "cursor=x",
         "limit=0",
@@ -106,12 +106,12 @@ async fn addresses_that_lead_nowhere_are_told_so() {
         house
             .get(&format!("/api/v1/runs?{query}"))
             .await
-            .is_problem(422, "invalid");
+            .problem(422, "invalid");
     }
     house
         .send(request(Method::PATCH, "/api/v1/runs", &[], Body::empty()))
         .await
-        .is_problem(405, "method_not_allowed");
+        .problem(405, "method_not_allowed");
     house.close().await;
 }
 
@@ -124,7 +124,7 @@ async fn a_body_beyond_the_limit_is_refused() {
     house
         .post("/api/v1/runs", &long)
         .await
-        .is_problem(413, "too_large");
+        .problem(413, "too_large");
     house.close().await;
 }
 
@@ -152,15 +152,15 @@ async fn pages_of_other_sites_are_kept_out_of_a_server_without_keys() {
         ("origin", "https://evil.example"),
     ])
     .await
-    .is_problem(403, "forbidden");
-    from(&[("sec-fetch-site", "same-origin")]).await.is(202);
-    from(&[]).await.is(202);
+    .problem(403, "forbidden");
+    from(&[("sec-fetch-site", "same-origin")]).await.has(202);
+    from(&[]).await.has(202);
     // A name of theirs that leads to this machine.
     let renamed = axum::http::Request::get("/api/v1/runs")
         .header("host", "evil.example:8000")
         .body(Body::empty())
         .unwrap();
-    house.send(renamed).await.is_problem(403, "forbidden");
+    house.send(renamed).await.problem(403, "forbidden");
     house.close().await;
 }
 
@@ -175,17 +175,14 @@ async fn definitions_are_checked_for_anybody_and_taken_only_where_that_is_allowe
         &yaml,
         Body::from(text),
     );
-    assert_eq!(house.send(checked).await.is(200).json()["name"], "fresh");
+    assert_eq!(house.send(checked).await.has(200).json()["name"], "fresh");
     let wrong = request(
         Method::POST,
         "/api/v1/workflows/validate",
         &yaml,
         Body::from(text.replace("core.echo", "core.ecko")),
     );
-    let problem = house
-        .send(wrong)
-        .await
-        .is_problem(422, "invalid_definition");
+    let problem = house.send(wrong).await.problem(422, "invalid_definition");
     assert!(
         problem["errors"][0]["message"]
             .as_str()
@@ -201,22 +198,22 @@ async fn definitions_are_checked_for_anybody_and_taken_only_where_that_is_allowe
             Body::from(text.to_owned()),
         )
     };
-    house.send(put(text)).await.is_problem(403, "forbidden");
+    house.send(put(text)).await.problem(403, "forbidden");
     house.close().await;
 
     let mut config = aquatint_api::ApiConfig::default();
     config.allow_definitions = true;
     let house = House::with(config).await;
-    house.send(put(text)).await.is(200);
+    house.send(put(text)).await.has(200);
     assert_eq!(house.run("fresh", json!({})).await["state"], "succeeded");
     house
         .send(put(&text.replace("fresh", "other")))
         .await
-        .is_problem(422, "invalid");
+        .problem(422, "invalid");
     let versions = house
         .get("/api/v1/workflows/fresh/versions")
         .await
-        .is(200)
+        .has(200)
         .json();
     assert_eq!(versions["data"][0]["current"], true);
     house.close().await;

@@ -13,14 +13,14 @@ async fn a_run_is_accepted_at_once_and_told_of_when_it_is_waited_for() {
             &json!({"workflow": "say", "inputs": {"words": "hi"}}),
         )
         .await
-        .is(202);
+        .has(202);
     let id = accepted.json()["id"].as_str().unwrap().to_owned();
     assert_eq!(accepted.header("location"), format!("/api/v1/runs/{id}"));
     assert!(!accepted.header("x-request-id").is_empty());
     let run = house
         .get(&format!("/api/v1/runs/{id}?wait=30s"))
         .await
-        .is(200)
+        .has(200)
         .json();
     assert_eq!(
         (&run["state"], &run["outputs"]),
@@ -43,7 +43,7 @@ async fn a_run_is_accepted_at_once_and_told_of_when_it_is_waited_for() {
             Body::from(body),
         ))
         .await
-        .is(200);
+        .has(200);
     assert_eq!(done.json()["outputs"]["words"], "again");
     house.close().await;
 }
@@ -66,11 +66,11 @@ async fn a_request_sent_again_is_one_run_and_another_under_its_key_is_refused() 
             ))
             .await
     };
-    let first = send("hi").await.is(202).json();
-    let second = send("hi").await.is(202).json();
+    let first = send("hi").await.has(202).json();
+    let second = send("hi").await.has(202).json();
     assert_eq!(first["id"], second["id"]);
-    send("ho").await.is_problem(422, "idempotency_key_reused");
-    let listed = house.get("/api/v1/runs").await.is(200).json();
+    send("ho").await.problem(422, "idempotency_key_reused");
+    let listed = house.get("/api/v1/runs").await.has(200).json();
     assert_eq!(listed["data"].as_array().unwrap().len(), 1);
     house.close().await;
 }
@@ -88,7 +88,7 @@ async fn every_run_is_listed_once_however_small_the_pages() {
         let page = house
             .get(&format!("/api/v1/runs?limit=3{cursor}"))
             .await
-            .is(200)
+            .has(200)
             .json();
         seen.extend(
             page["data"]
@@ -107,7 +107,7 @@ async fn every_run_is_listed_once_however_small_the_pages() {
         }
     }
     assert_eq!(seen, submitted);
-    let found = house.get("/api/v1/runs?q=N3").await.is(200).json();
+    let found = house.get("/api/v1/runs?q=N3").await.has(200).json();
     assert_eq!(found["data"][0]["id"], submitted[3]);
     assert_eq!(found["data"].as_array().unwrap().len(), 1);
     house.close().await;
@@ -122,30 +122,30 @@ async fn a_run_is_cancelled_paused_resumed_and_retried() {
             .post(&format!("/api/v1/runs/{id}/{what}"), &Value::Null)
             .await
     };
-    assert_eq!(act(&id, "pause").await.is(200).json()["paused"], true);
-    assert_eq!(act(&id, "resume").await.is(200).json()["paused"], false);
+    assert_eq!(act(&id, "pause").await.has(200).json()["paused"], true);
+    assert_eq!(act(&id, "resume").await.has(200).json()["paused"], false);
     assert_eq!(
-        act(&id, "cancel").await.is(200).json()["state"],
+        act(&id, "cancel").await.has(200).json()["state"],
         "cancelled"
     );
-    act(&id, "cancel").await.is_problem(409, "conflict");
+    act(&id, "cancel").await.problem(409, "conflict");
     let broken = house.run("break", json!({})).await;
     assert_eq!(
         (&broken["state"], &broken["failure"]["message"]),
         (&json!("failed"), &json!("the kiln is cold"))
     );
     let id = broken["id"].as_str().unwrap();
-    assert_eq!(act(id, "retry").await.is(200).json()["generation"], 1);
+    assert_eq!(act(id, "retry").await.has(200).json()["generation"], 1);
     let run = house
         .get(&format!("/api/v1/runs/{id}?wait=30"))
         .await
-        .is(200)
+        .has(200)
         .json();
     assert_eq!(run["state"], "failed");
     let attempts = house
         .get(&format!("/api/v1/runs/{id}/attempts"))
         .await
-        .is(200)
+        .has(200)
         .json();
     assert_eq!(attempts["data"].as_array().unwrap().len(), 2);
     house.close().await;
@@ -159,14 +159,14 @@ async fn a_run_is_repeated_from_a_step_on_as_a_run_of_its_own() {
     let accepted = house
         .post(&format!("/api/v1/runs/{id}/retry?from=b"), &Value::Null)
         .await
-        .is(202)
+        .has(202)
         .json();
     let second = accepted["id"].as_str().unwrap();
     assert_ne!(second, id);
     let run = house
         .get(&format!("/api/v1/runs/{second}?wait=30"))
         .await
-        .is(200)
+        .has(200)
         .json();
     assert_eq!(
         (&run["state"], &run["outputs"]["words"]),
@@ -182,7 +182,7 @@ async fn a_run_is_repeated_from_a_step_on_as_a_run_of_its_own() {
     house
         .post(&format!("/api/v1/runs/{id}/retry?from=z"), &Value::Null)
         .await
-        .is_problem(404, "not_found");
+        .problem(404, "not_found");
     house.close().await;
 }
 
@@ -199,11 +199,11 @@ async fn a_bulk_action_reaches_every_run_that_fits_and_no_other() {
             &json!({"action": "cancel", "filter": {"workflow": "say"}}),
         )
         .await
-        .is(202);
+        .has(202);
     let path = job.header("location").to_owned();
     let done = async {
         loop {
-            let job = house.get(&path).await.is(200).json();
+            let job = house.get(&path).await.has(200).json();
             if job["state"] == "finished" {
                 break job;
             }
@@ -223,6 +223,6 @@ async fn a_bulk_action_reaches_every_run_that_fits_and_no_other() {
             &json!({"action": "cancel", "filter": {}}),
         )
         .await
-        .is_problem(422, "invalid");
+        .problem(422, "invalid");
     house.close().await;
 }

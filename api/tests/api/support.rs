@@ -59,14 +59,14 @@ impl Answer {
     }
 
     /// The answer, which must have this status.
-    pub(crate) fn is(self, status: u16) -> Self {
+    pub(crate) fn has(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.text());
         self
     }
 
     /// A problem of this kind.
-    pub(crate) fn is_problem(self, status: u16, code: &str) -> Value {
-        let answer = self.is(status);
+    pub(crate) fn problem(self, status: u16, code: &str) -> Value {
+        let answer = self.has(status);
         assert_eq!(answer.header("content-type"), "application/problem+json");
         let problem = answer.json();
         assert_eq!(
@@ -168,14 +168,14 @@ impl House {
         let new = serde_json::json!({ "workflow": workflow, "inputs": inputs });
         self.post("/api/v1/runs?wait=30s", &new)
             .await
-            .is(200)
+            .has(200)
             .json()
     }
 
     /// Submits, and returns the id.
     pub(crate) async fn submit(&self, workflow: &str, inputs: Value) -> String {
         let new = serde_json::json!({ "workflow": workflow, "inputs": inputs });
-        let run = self.post("/api/v1/runs", &new).await.is(202).json();
+        let run = self.post("/api/v1/runs", &new).await.has(202).json();
         run["id"].as_str().unwrap().to_owned()
     }
 
@@ -229,8 +229,9 @@ pub(crate) fn form(path: &str, parts: &[(&str, Option<&str>, &[u8])]) -> Request
 /// A small PNG.
 pub(crate) fn png(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
-    let picture =
-        image::RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 99]));
+    let picture = image::RgbImage::from_fn(width, height, |x, y| {
+        image::Rgb([x.to_le_bytes()[0], y.to_le_bytes()[0], 99])
+    });
     picture
         .write_to(&mut bytes, image::ImageFormat::Png)
         .unwrap();

@@ -16,7 +16,7 @@ async fn a_webhook_shows_its_secret_once_and_its_test_is_a_run() {
         house
             .post("/api/v1/webhooks", &json!({"url": url}))
             .await
-            .is_problem(422, "invalid");
+            .problem(422, "invalid");
     }
     let made = house
         .post(
@@ -24,10 +24,10 @@ async fn a_webhook_shows_its_secret_once_and_its_test_is_a_run() {
             &json!({"url": "https://example.org/hook", "events": ["run.failed"]}),
         )
         .await
-        .is(201)
+        .has(201)
         .json();
     assert!(made["secret"].as_str().unwrap().starts_with("whsec_"));
-    let listed = house.get("/api/v1/webhooks").await.is(200).json();
+    let listed = house.get("/api/v1/webhooks").await.has(200).json();
     assert_eq!(
         (&listed["data"][0]["id"], listed["data"][0].get("secret")),
         (&made["id"], None)
@@ -36,17 +36,17 @@ async fn a_webhook_shows_its_secret_once_and_its_test_is_a_run() {
     let run = house
         .post(&format!("{path}/test"), &Value::Null)
         .await
-        .is(202)
+        .has(202)
         .json();
     assert_eq!(run["workflow"], "webhook-delivery");
     assert!(!run.to_string().contains("whsec_"), "no run keeps a secret");
     house
         .send(request(Method::DELETE, &path, &[], Body::empty()))
         .await
-        .is(204);
+        .has(204);
     house
         .send(request(Method::DELETE, &path, &[], Body::empty()))
         .await
-        .is_problem(404, "not_found");
+        .problem(404, "not_found");
     house.close().await;
 }
