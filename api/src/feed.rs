@@ -10,12 +10,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use aquatint_engine::Engine;
 use aquatint_engine::store::FeedEntry;
-use tokio::sync::broadcast;
+use aquatint_engine::{Engine, EngineError};
+use tokio::sync::{OnceCell, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How far behind the newest position late ones are looked for.
@@ -36,7 +35,7 @@ pub(crate) struct Feed {
     engine: Engine,
     stopping: CancellationToken,
     /// Begun with the first stream.
-    sender: OnceLock<broadcast::Sender<Arc<FeedEntry>>>,
+    sender: OnceCell<broadcast::Sender<Arc<FeedEntry>>>,
 }
 
 impl Feed {
@@ -44,68 +43,83 @@ impl Feed {
         Self {
             engine,
             stopping,
-            sender: OnceLock::new(),
+            sender: OnceCell::new(),
         }
     }
 
-    /// What happens from now on.
-    pub(crate) fn listen(&self) -> broadcast::Receiver<Arc<FeedEntry>> {
-        let sender = self.sender.get_or_init(|| {
+    /// What is committed from now on: when this returns, the reader knows where to begin.
+    ///
+    /// # Errors
+    /// A store error.
+    pub(crate) async fn listen(&self) -> Result<broadcast::Receiver<Arc<FeedEntry>>, EngineError> {
+        let begin = async || {
+            let reader = Reader::begin(self.engine.clone()).await?;
             let (sender, _) = broadcast::channel(ROOM);
-            let reader = read(self.engine.clone(), sender.clone());
-            let stopping = self.stopping.clone();
-            tokio::spawn(async move { stopping.run_until_cancelled(reader).await });
-            sender
-        });
-        sender.subscribe()
+            let (stopping, told) = (self.stopping.clone(), sender.clone());
+            tokio::spawn(async move { stopping.run_until_cancelled(reader.run(told)).await });
+            Ok::<_, EngineError>(sender)
+        };
+        Ok(self.sender.get_or_try_init(begin).await?.subscribe())
     }
 }
 
-async fn read(engine: Engine, sender: broadcast::Sender<Arc<FeedEntry>>) {
-    let mut changes = engine.changes();
-    // One process writes in order; of several, one may be numbered first and commit second.
-    let margin = if engine.doorbell().is_some() {
-        MARGIN
-    } else {
-        0
-    };
-    let mut window = Window::default();
-    let mut last = None;
-    loop {
-        let from = match last {
-            Some(last) => last,
-            None => match engine.last_position().await {
-                Ok(now) => now,
-                Err(error) => {
-                    tracing::warn!(%error, "the events cannot be read; trying again");
-                    tokio::time::sleep(SLOW_POLL).await;
-                    continue;
-                }
-            },
+/// Reads on from where it began.
+struct Reader {
+    engine: Engine,
+    changes: watch::Receiver<u64>,
+    /// One process writes in order; of several, one may be numbered first and commit second.
+    margin: i64,
+    last: i64,
+    window: Window,
+}
+
+impl Reader {
+    async fn begin(engine: Engine) -> Result<Self, EngineError> {
+        // Before the position, so that nothing between the two goes without a hint.
+        let changes = engine.changes();
+        let margin = if engine.doorbell().is_some() {
+            MARGIN
+        } else {
+            0
         };
-        match engine.feed((from - margin).max(0)).await {
-            Ok(entries) => {
-                let is_full = entries.len() >= 1_000;
-                let mut newest = from;
-                for entry in entries {
-                    newest = newest.max(entry.position);
-                    if last.is_none() && entry.position <= from {
-                        window.see(entry.position);
-                    } else if window.see(entry.position) {
-                        // Nobody listening is no reason to stop: somebody may in a moment.
-                        let _ = sender.send(Arc::new(entry));
+        let last = engine.last_position().await?;
+        let mut window = Window::default();
+        for entry in engine.feed((last - margin).max(0)).await? {
+            if entry.position <= last {
+                window.see(entry.position);
+            }
+        }
+        Ok(Self {
+            engine,
+            changes,
+            margin,
+            last,
+            window,
+        })
+    }
+
+    async fn run(mut self, sender: broadcast::Sender<Arc<FeedEntry>>) {
+        loop {
+            match self.engine.feed((self.last - self.margin).max(0)).await {
+                Ok(entries) => {
+                    let is_full = entries.len() >= 1_000;
+                    for entry in entries {
+                        self.last = self.last.max(entry.position);
+                        if self.window.see(entry.position) {
+                            // Nobody listening is no reason to stop: somebody may in a moment.
+                            let _ = sender.send(Arc::new(entry));
+                        }
+                    }
+                    self.window.forget_before(self.last - self.margin);
+                    if is_full {
+                        continue;
                     }
                 }
-                last = Some(newest);
-                window.forget_before(newest - margin);
-                if is_full {
-                    continue;
-                }
+                Err(error) => tracing::warn!(%error, "the events cannot be read; trying again"),
             }
-            Err(error) => tracing::warn!(%error, "the events cannot be read; trying again"),
+            tokio::time::sleep(PACE).await;
+            let _ = tokio::time::timeout(SLOW_POLL, self.changes.changed()).await;
         }
-        tokio::time::sleep(PACE).await;
-        let _ = tokio::time::timeout(SLOW_POLL, changes.changed()).await;
     }
 }
 

@@ -267,7 +267,7 @@ async fn stream_of_all(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     // Before looking back, so that nothing falls between.
-    let live = app.feed.listen();
+    let live = app.feed.listen().await?;
     let after = last_event_id(&headers, &params);
     let follower = Follower {
         live,
