@@ -1,6 +1,7 @@
 //! What `aquatint serve` is set to: where it listens, and how much it takes.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use aquatint_api::ApiConfig;
 use aquatint_engine::workflow::parse_size;
@@ -10,6 +11,9 @@ use crate::exit::{Exit, Result};
 
 /// Where to listen when nothing is said: this machine only.
 const LISTEN: &str = "127.0.0.1:8000";
+
+/// The longest that results may be kept; what is to stay for ever is fetched and stored elsewhere.
+const LONGEST_RETENTION: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
 /// `[api]` of a file.
 #[derive(Debug, Default, Deserialize)]
@@ -86,12 +90,15 @@ impl ApiSettings {
         config.requests_per_second = keys.requests_per_second;
         config.allow_definitions = keys.allow_definitions;
         if let Some(kept) = keys.result_retention {
-            config.inline_retention = humantime::parse_duration(&kept).map_err(|_| {
-                Exit::Usage(format!(
-                    "{}: expected a duration, got `{kept}`; example: 1h",
-                    at("api.result_retention")
-                ))
-            })?;
+            let parsed = humantime::parse_duration(&kept).ok();
+            config.inline_retention = parsed
+                .filter(|kept| *kept <= LONGEST_RETENTION)
+                .ok_or_else(|| {
+                    Exit::Usage(format!(
+                        "{}: expected a duration of ten years at most, got `{kept}`; example: 1h",
+                        at("api.result_retention")
+                    ))
+                })?;
         }
         Ok(Self {
             listen,
