@@ -370,7 +370,7 @@ pub(crate) async fn get(
 /// A run's own facts and its steps'.
 pub(crate) async fn detail(app: &App, run: RunView) -> Result<RunDetail, Problem> {
     let now = app.engine.now();
-    let steps = app.engine.tasks(run.id, false).await?;
+    let steps = app.engine.steps(&run).await?;
     let steps = steps.into_iter().map(|task| Step::new(task, now)).collect();
     Ok(RunDetail {
         run: Run::from(run),

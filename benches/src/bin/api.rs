@@ -215,6 +215,33 @@ async fn main() -> Result<()> {
         load_average.trim()
     );
 
+    // Of a server that has done nothing yet.
+    let first = submit(&client, &url, 1).await?;
+    ended(&client, &url, &first).await?;
+    let before = server.resident_mb()?;
+    let mut streams = Vec::with_capacity(options.streams);
+    for _ in 0..options.streams {
+        let stream = client
+            .get(format!("{url}/api/v1/stream"))
+            .send()
+            .await?
+            .error_for_status()?;
+        streams.push(stream);
+    }
+    // Each hears of something, so that what it needs to send is there.
+    submit(&client, &url, 2).await?;
+    for stream in &mut streams {
+        stream.chunk().await?.ok_or("a stream ended")?;
+    }
+    let after = server.resident_mb()?;
+    drop(streams);
+    println!("  (the server had {before:.0} MB before the streams)");
+    report.add(
+        &format!("{} open event streams, resident in all", options.streams),
+        after,
+        "MB",
+        150.0,
+    );
     // Warm: plans compiled, connections open.
     let ids: Vec<String> =
         futures_util::future::try_join_all((0..options.clients).map(|n| submit(&client, &url, n)))
@@ -313,31 +340,6 @@ async fn main() -> Result<()> {
         );
     }
 
-    let before = server.resident_mb()?;
-    let waiting = submit(&client, &url, 1).await?;
-    ended(&client, &url, &waiting).await?;
-    let mut streams = Vec::with_capacity(options.streams);
-    for _ in 0..options.streams {
-        let stream = client
-            .get(format!("{url}/api/v1/stream"))
-            .send()
-            .await?
-            .error_for_status()?;
-        streams.push(stream);
-    }
-    // Each hears of something, so that what it needs to send is there.
-    submit(&client, &url, 2).await?;
-    for stream in &mut streams {
-        stream.chunk().await?.ok_or("a stream ended")?;
-    }
-    let after = server.resident_mb()?;
-    println!("  (the server had {before:.0} MB before the streams)");
-    report.add(
-        &format!("{} open event streams, resident in all", options.streams),
-        after,
-        "MB",
-        150.0,
-    );
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_string_pretty(&report.0)?)?;
     }

@@ -157,6 +157,14 @@ impl Engine {
         Ok(self.shared.store.tasks(run, with_items).await?)
     }
 
+    /// The steps of a run that was read just now.
+    ///
+    /// # Errors
+    /// A store error.
+    pub async fn steps(&self, run: &RunView) -> Result<Vec<TaskView>, EngineError> {
+        Ok(self.shared.store.tasks_of(run).await?)
+    }
+
     /// Items of a mapped step after number `after` (−1 for the first), in order; 1,000 at most.
     ///
     /// # Errors

@@ -167,8 +167,24 @@ impl Store {
         run: RunId,
         with_items: bool,
     ) -> Result<Vec<TaskView>, StoreError> {
+        let plan = self.plan_of(run).await?;
+        self.tasks_by_plan(run, &plan, with_items).await
+    }
+
+    /// The same of a run whose version is known: a question less.
+    pub(crate) async fn tasks_of(&self, run: &RunView) -> Result<Vec<TaskView>, StoreError> {
+        let plan = self.plan_of_version(&run.version).await?;
+        self.tasks_by_plan(run.id, &plan, false).await
+    }
+
+    async fn tasks_by_plan(
+        &self,
+        run: RunId,
+        plan: &Plan,
+        with_items: bool,
+    ) -> Result<Vec<TaskView>, StoreError> {
         let which = [run.to_string().into(), i64::from(with_items).into()];
-        self.task_views(run, &sql::TASK_ROWS, which).await
+        self.task_views(plan, &sql::TASK_ROWS, which).await
     }
 
     /// Items of a mapped step after number `after`, in order.
@@ -185,16 +201,16 @@ impl Store {
             after.max(-1).into(),
             limit.into(),
         ];
-        self.task_views(run, &sql::ITEM_ROWS, which).await
+        let plan = self.plan_of(run).await?;
+        self.task_views(&plan, &sql::ITEM_ROWS, which).await
     }
 
     async fn task_views(
         &self,
-        run: RunId,
+        plan: &Plan,
         question: &'static Statement,
         which: impl IntoIterator<Item = Parameter>,
     ) -> Result<Vec<TaskView>, StoreError> {
-        let plan = self.plan_of(run).await?;
         let found: Vec<TaskColumns> = self.readers.rows(question, which).await?;
         // What the engine added for itself is nobody's business.
         let shown = found
@@ -202,7 +218,7 @@ impl Store {
             .filter(|t| !matches!(plan.steps[t.0 as usize].action, Action::Outputs));
         let views = shown.map(|t| {
             Ok(TaskView {
-                step: name(&plan, t.0),
+                step: name(plan, t.0),
                 step_index: t.0,
                 item: u32::try_from(t.1).ok(),
                 state: t.2,
