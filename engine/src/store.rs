@@ -153,21 +153,26 @@ impl Store {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let request = Box::new(Request { op, permit, reply });
-        self.outbox
-            .send(Message::Request(request))
-            .map_err(|_| StoreError::Closed)?;
+        self.tell(op, permit, reply);
         answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// [`Store::write_freeing`] for those who do not wait: the answer goes to `reply`, which is dropped
+    /// when the store is closed.
+    pub(crate) fn tell(
+        &self,
+        op: Op,
+        permit: Option<OwnedSemaphorePermit>,
+        reply: oneshot::Sender<Result<Answer, StoreError>>,
+    ) {
+        let request = Box::new(Request { op, permit, reply });
+        let _ = self.outbox.send(Message::Request(request));
     }
 
     /// Asks the writer without waiting: for what may be lost with the process.
     pub(crate) fn post(&self, op: Op) {
         let (reply, _) = oneshot::channel();
-        let _ = self.outbox.send(Message::Request(Box::new(Request {
-            op,
-            permit: None,
-            reply,
-        })));
+        self.tell(op, None, reply);
     }
 
     /// From now on, claim for this worker whenever it has free slots.
