@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `open`, `connection`, `readers` | connecting, migrating, refusing what cannot be served; who writes and who reads |
 //! | `writer` | the queue of requests, and how many share one commit |
-//! | `commit` | one transaction: load, decide, save |
+//! | `commit`, `foresight` | one transaction: load, decide, save; and what it need not load |
 //! | `submit`, `claim`, `act`, `effects`, `upkeep` | the rest of what a transaction can do |
 //! | `demand`, `holdings` | what this process can take, and what it has |
 //! | `workers`, `queues` | what operators see and say |
@@ -25,6 +25,7 @@ mod connection;
 mod demand;
 mod effects;
 mod error;
+mod foresight;
 mod holdings;
 mod notifier;
 mod op;
@@ -82,6 +83,8 @@ pub(crate) struct Store {
     readers: Readers,
     plans: Plans,
     notifier: Arc<Notifier>,
+    #[cfg(test)]
+    foreseen: Arc<foresight::Tally>,
 }
 
 impl Store {
@@ -129,15 +132,20 @@ impl Store {
             has_misclaimed: false,
             waiting: std::collections::VecDeque::new(),
             doubtful: None,
+            foresight: foresight::Foresight::default(),
             is_closing: false,
             herald,
         };
+        #[cfg(test)]
+        let foreseen = Arc::clone(&writer.foresight.tally);
         thread::run("aquatint-writer", writer.run());
         Self {
             outbox,
             readers,
             plans,
             notifier,
+            #[cfg(test)]
+            foreseen,
         }
     }
 

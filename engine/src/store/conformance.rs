@@ -26,6 +26,7 @@ macro_rules! on_both {
 
 mod claims;
 mod commits;
+mod foresight;
 mod leases;
 mod limits;
 mod outages;
