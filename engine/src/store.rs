@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `open`, `connection`, `readers` | connecting, migrating, refusing what cannot be served; who writes and who reads |
 //! | `writer` | the queue of requests, and how many share one commit |
-//! | `commit` | one transaction: load, decide, save |
+//! | `commit`, `foresight` | one transaction: load, decide, save; and what it need not load |
 //! | `submit`, `claim`, `act`, `effects`, `upkeep` | the rest of what a transaction can do |
 //! | `demand`, `holdings` | what this process can take, and what it has |
 //! | `workers`, `queues` | what operators see and say |
@@ -26,6 +26,7 @@ mod connection;
 mod demand;
 mod effects;
 mod error;
+mod foresight;
 mod holdings;
 mod notifier;
 mod op;
@@ -88,6 +89,8 @@ pub(crate) struct Store {
     readers: Readers,
     plans: Plans,
     notifier: Arc<Notifier>,
+    #[cfg(test)]
+    foreseen: Arc<foresight::Tally>,
 }
 
 impl Store {
@@ -135,15 +138,20 @@ impl Store {
             has_misclaimed: false,
             waiting: std::collections::VecDeque::new(),
             doubtful: None,
+            foresight: foresight::Foresight::default(),
             is_closing: false,
             herald,
         };
+        #[cfg(test)]
+        let foreseen = Arc::clone(&writer.foresight.tally);
         thread::run("aquatint-writer", writer.run());
         Self {
             outbox,
             readers,
             plans,
             notifier,
+            #[cfg(test)]
+            foreseen,
         }
     }
 
@@ -159,21 +167,26 @@ impl Store {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let request = Box::new(Request { op, permit, reply });
-        self.outbox
-            .send(Message::Request(request))
-            .map_err(|_| StoreError::Closed)?;
+        self.tell(op, permit, reply);
         answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// [`Store::write_freeing`] for those who do not wait: the answer goes to `reply`, which is dropped
+    /// when the store is closed.
+    pub(crate) fn tell(
+        &self,
+        op: Op,
+        permit: Option<OwnedSemaphorePermit>,
+        reply: oneshot::Sender<Result<Answer, StoreError>>,
+    ) {
+        let request = Box::new(Request { op, permit, reply });
+        let _ = self.outbox.send(Message::Request(request));
     }
 
     /// Asks the writer without waiting: for what may be lost with the process.
     pub(crate) fn post(&self, op: Op) {
         let (reply, _) = oneshot::channel();
-        let _ = self.outbox.send(Message::Request(Box::new(Request {
-            op,
-            permit: None,
-            reply,
-        })));
+        self.tell(op, None, reply);
     }
 
     /// From now on, claim for this worker whenever it has free slots.

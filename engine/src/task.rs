@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -219,6 +220,7 @@ struct Shared {
     artifacts: ArtifactStore,
     reports: tokio::sync::mpsc::UnboundedSender<Report>,
     saved: Mutex<Vec<Artifact>>,
+    has_spoken: AtomicBool,
 }
 
 /// What the engine keeps of a [`TaskContext`] it made.
@@ -260,6 +262,7 @@ impl TaskContext {
                 artifacts,
                 reports,
                 saved,
+                has_spoken: AtomicBool::new(false),
             }),
         }
     }
@@ -507,7 +510,13 @@ impl TaskContext {
             .push(artifact.clone());
     }
 
+    /// Whether it has told of progress or written to its log.
+    pub(crate) fn has_spoken(&self) -> bool {
+        self.shared.has_spoken.load(Ordering::Acquire)
+    }
+
     fn report(&self, report: Report) {
+        self.shared.has_spoken.store(true, Ordering::Release);
         // Nobody listens once the attempt is over; what it says then is late.
         let _ = self.shared.reports.send(report);
     }

@@ -43,7 +43,7 @@ use crate::workflow::plan::{Action, CONTROL_QUEUE, Plan, PlanStep, StepIndex};
 
 pub use lifecycle::start;
 pub use repeat::{kept, repeat};
-pub use settle::rows_for;
+pub use settle::{rows_for, rows_near};
 
 /// How often a task may lose its worker before it is quarantined.
 pub const MAX_LOSSES: i64 = 3;

@@ -80,6 +80,8 @@ pub(super) struct Asked {
     lanes: Vec<(usize, usize)>,
     /// A lane was left out, though it may have work: ask again.
     pub(super) is_partial: bool,
+    /// The lane that is asked for one certain task.
+    started: Option<usize>,
 }
 
 impl Commit<'_> {
@@ -92,9 +94,29 @@ impl Commit<'_> {
             token: fastrand::i64(1..i64::MAX),
             lanes: Vec::new(),
             is_partial: false,
+            started: None,
         };
         let memory = demand.free_memory();
+        if let Some(lane) = self.lane_to_start(demand)
+            && let Some((task, queue)) = self.starting.take()
+        {
+            asked.started = Some(lane);
+            asked.lanes.push((lane, demand.lanes[lane].free()));
+            let who = [asked.token.into(), demand.worker().to_string().into()];
+            let place = [
+                self.now.0.into(),
+                queue.as_str().into(),
+                task.0.to_string().into(),
+            ];
+            let rest = [i64::from(task.1), i64::from(task.2), task.3.0].map(Parameter::from);
+            let all = who.into_iter().chain(place).chain(rest);
+            self.script.push(&sql::START_TASK, all);
+        }
+        self.make_ready();
         for (index, lane) in demand.lanes.iter().enumerate() {
+            if asked.started == Some(index) {
+                continue;
+            }
             if self.after.rings.contains(&lane.queue) || self.after.looks.contains(&lane.queue) {
                 lane.rung.store(true, Ordering::Relaxed);
             }
@@ -112,14 +134,14 @@ impl Commit<'_> {
             }
             asked.lanes.push((index, free));
         }
-        self.lock_capped(
-            asked
-                .lanes
-                .iter()
-                .map(|(lane, _)| &demand.lanes[*lane].queue),
-        );
+        let chosen = asked
+            .lanes
+            .iter()
+            .filter(|(lane, _)| asked.started != Some(*lane));
+        let chosen: Vec<(usize, usize)> = chosen.copied().collect();
+        self.lock_capped(chosen.iter().map(|(lane, _)| &demand.lanes[*lane].queue));
         let worker = demand.worker().to_string();
-        for (index, free) in &asked.lanes {
+        for (index, free) in &chosen {
             let who = [
                 asked.token.into(),
                 worker.as_str().into(),
@@ -143,12 +165,39 @@ impl Commit<'_> {
         }
         (!asked.lanes.is_empty()).then_some(asked)
     }
+
+    /// The lane that may take the one task which is about to become ready without a look at what else there
+    /// is: when it was last looked at there was nothing, and nobody has said otherwise.
+    fn lane_to_start(&self, demand: &Demand) -> Option<usize> {
+        let (_, queue) = self.starting.as_ref()?;
+        if self.after.looks.contains(queue) || self.capped.contains(queue) || self.after.promoted {
+            return None;
+        }
+        let index = demand.lanes.iter().position(|lane| lane.queue == *queue)?;
+        let lane = &demand.lanes[index];
+        let is_known = !lane.rung.load(Ordering::Relaxed) && demand.free_memory().is_none();
+        let has_room = lane.free() > 0 && (lane.is_control() || demand.tasks_left() > 0);
+        (is_known && has_room).then_some(index)
+    }
+
+    /// Saves what has become ready and is not started right away.
+    pub(super) fn make_ready(&mut self) {
+        if let Some((task, _)) = self.starting.take() {
+            self.push_rows(&sql::READY_TASKS, &[task]);
+        }
+    }
 }
 
 impl Asked {
     /// Worker and token, by which these claims are found.
     pub(super) fn proof(&self, demand: &Demand) -> [Parameter; 2] {
         [demand.worker().to_string().into(), self.token.into()]
+    }
+
+    /// Whether the one task that was to be started stands in line instead.
+    pub(super) fn has_started_none(&self, demand: &Demand, found: &[Claimed]) -> bool {
+        let lane = self.started.map(|lane| &demand.lanes[lane].queue);
+        lane.is_some_and(|queue| found.iter().all(|task| task.4 != *queue))
     }
 
     /// Hands out what the store gave, once it stands.
@@ -207,7 +256,9 @@ impl Asked {
             ));
         }
         for (lane, asked_for) in self.lanes {
-            let may_be_more = counts[lane] == asked_for;
+            // A task that was not started stands in line now.
+            let is_left = self.started == Some(lane) && counts[lane] == 0;
+            let may_be_more = counts[lane] == asked_for || is_left;
             let lane = &demand.lanes[lane];
             lane.rung.store(may_be_more, Ordering::Relaxed);
             if !may_be_more {
@@ -222,6 +273,7 @@ impl Claimed {
     /// Reads the rows that claims answered with.
     pub(super) fn read(rows: &[String]) -> Result<Vec<Self>, StoreError> {
         rows.iter()
+            .filter(|row| !row.is_empty())
             .map(|row| rows::parse(row, "task_runs"))
             .collect()
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::connection::Connection;
+use super::foresight::{Foreseen, Next, Question};
 use super::holdings::Stop;
 use super::op::{Answer, AttemptReport, Op};
 use super::plans::Plans;
@@ -14,9 +15,9 @@ use super::script::{Parameter, Script};
 use super::statement::Statement;
 use super::{StoreError, rows, sql};
 use crate::id::{QueueName, RunId};
-use crate::run::{NewRun, RunRow, TaskKey, TaskRow};
+use crate::run::{NewRun, RunRow, TaskKey, TaskRow, TaskState};
 use crate::time::Timestamp;
-use crate::transition::{Change, Outcome, Settlement, TransitionError, Workset, rows_for};
+use crate::transition::{Change, Effect, Outcome, Settlement, TransitionError, Workset, rows_for};
 use crate::workflow::plan::Plan;
 
 /// What may be told once the transaction stands.
@@ -50,10 +51,16 @@ pub(super) struct Commit<'a> {
     pub(super) is_resent: bool,
     /// Queues believed to have a cap.
     pub(super) capped: Arc<HashSet<QueueName>>,
+    /// What was read before for the report that is now to be decided.
+    pub(super) foreseen: Option<Foreseen>,
+    /// What this commit makes ready, where somebody wants to know.
+    pub(super) next: Option<Next>,
+    /// A task that is ready, but not saved as such yet: with luck, it is claimed in the same breath.
+    pub(super) starting: Option<(rows::ReadyTask, QueueName)>,
 }
 
 /// Rows that a settlement names: run, step, item.
-type Keys = HashSet<(RunId, u32, i32)>;
+pub(super) type Keys = HashSet<(RunId, u32, i32)>;
 
 impl<'a> Commit<'a> {
     /// A transaction that begins with its first trip.
@@ -73,6 +80,9 @@ impl<'a> Commit<'a> {
             after,
             is_resent: false,
             capped: Arc::default(),
+            foreseen: None,
+            next: None,
+            starting: None,
         }
     }
 
@@ -214,8 +224,26 @@ impl<'a> Commit<'a> {
         ids.sort_unstable();
         ids.dedup();
         let is_known = ids.iter().all(|id| known.contains_key(id));
-        let (runs, found) = if is_known {
-            let keys: Vec<_> = touched(tasks, known).0.into_iter().collect();
+        let wanted = is_known.then(|| touched(tasks, known).0);
+        let foreseen = wanted.as_ref().and_then(|keys| {
+            let foreseen = self.foreseen.take();
+            foreseen.filter(|foreseen| foreseen.covers(&ids, keys))
+        });
+        let (runs, found) = if let Some(foreseen) = foreseen {
+            let Question {
+                run, steps_json, ..
+            } = foreseen.question;
+            let known = [run.as_str().into(), foreseen.runs.as_str().into()];
+            self.script.push(&sql::SAME_RUN, known);
+            let known = [
+                run.into(),
+                steps_json.into(),
+                foreseen.tasks.as_str().into(),
+            ];
+            self.script.push(&sql::SAME_TASKS, known);
+            (rows::runs(&foreseen.runs)?, rows::tasks(&foreseen.tasks)?)
+        } else if let Some(keys) = wanted {
+            let keys: Vec<_> = keys.into_iter().collect();
             let is_top =
                 |(_, settlement): &(_, Option<&Settlement>)| settlement.is_some_and(|s| s.is_top);
             let load_runs = if tasks.iter().all(is_top) {
@@ -390,19 +418,40 @@ impl<'a> Commit<'a> {
 
     /// Writes every changed row of every workset: a statement per table, however many rows.
     pub(super) fn save(&mut self, worksets: &[Workset]) {
-        let (mut inserted, mut updated, mut finished) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut inserted, mut updated) = (Vec::new(), Vec::new());
+        let (mut finished, mut ready) = (Vec::new(), Vec::new());
         for loaded in worksets.iter().flat_map(|w| w.tasks.values()) {
             match loaded.change {
                 Change::None => {}
                 Change::New => inserted.push(rows::NewTask::from(&loaded.row)),
-                // Most rows that change have just ended, and need few words.
-                Change::Updated => match rows::FinishedTask::of(&loaded.row) {
-                    Some(row) => finished.push(row),
-                    None => updated.push(rows::SavedTask::from(&loaded.row)),
-                },
+                // Most rows that change have just ended or become ready, and need few words.
+                Change::Updated => {
+                    if let Some(row) = rows::FinishedTask::of(&loaded.row) {
+                        finished.push(row);
+                    } else if let Some(row) = rows::ReadyTask::of(&loaded.row) {
+                        ready.push((row, &loaded.row.queue));
+                    } else {
+                        updated.push(rows::SavedTask::from(&loaded.row));
+                    }
+                }
+            }
+        }
+        if let Some(next) = &mut self.next {
+            for work in worksets {
+                look_ahead(work, next);
             }
         }
         let may_make_room = !updated.is_empty() || !finished.is_empty();
+        // What nothing else in this commit looks at may be made ready and claimed at once, at its end.
+        let rings_only = |w: &Workset| w.effects.iter().all(|e| matches!(e, Effect::Ring { .. }));
+        if let (Some(Next::One(_, plan)), [work], 1) = (&self.next, worksets, ready.len())
+            && rings_only(work)
+            && !plan.is_picky
+            && let Some((row, queue)) = ready.pop()
+        {
+            self.starting = Some((row, queue.clone()));
+        }
+        let ready: Vec<_> = ready.into_iter().map(|(row, _)| row).collect();
         if may_make_room && !self.capped.is_empty() {
             self.ring_capped();
         }
@@ -420,6 +469,7 @@ impl<'a> Commit<'a> {
             .collect();
         self.push_rows(&sql::INSERT_TASKS, &inserted);
         self.push_rows(&sql::FINISH_TASKS, &finished);
+        self.push_rows(&sql::READY_TASKS, &ready);
         self.push_rows(&sql::SAVE_TASKS, &updated);
         self.push_rows(&sql::INSERT_ATTEMPTS, &attempts);
         self.push_rows(&sql::SAVE_RUNS, &runs);
@@ -428,6 +478,20 @@ impl<'a> Commit<'a> {
             .iter()
             .map(|w| (w.run.id, w.run.state.is_terminal()));
         self.after.touched.extend(touched);
+    }
+}
+
+/// Notes what has become ready.
+fn look_ahead(work: &Workset, next: &mut Next) {
+    let changed = work.tasks.values().filter(|t| t.change != Change::None);
+    for loaded in changed {
+        if loaded.row.state == TaskState::Ready && !loaded.row.held.any() {
+            // Deciding about a run within another one locks both.
+            match work.run.parent {
+                None => next.add(loaded.row.key, &work.plan),
+                Some(_) => *next = Next::Many,
+            }
+        }
     }
 }
 

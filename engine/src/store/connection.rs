@@ -45,6 +45,8 @@ pub(super) struct Postgres {
     options: PgConnectOptions,
     /// Statements this session knows by name.
     prepared: HashSet<&'static str>,
+    /// What a failed text meant to prepare may or may not be there.
+    is_unsure: bool,
     looked_at: Instant,
 }
 
@@ -61,6 +63,7 @@ impl Connection {
             conn: Some(conn),
             options,
             prepared: HashSet::new(),
+            is_unsure: false,
             looked_at: Instant::now(),
         }))
     }
@@ -89,15 +92,16 @@ impl Connection {
                 let _ = sqlx::query("rollback").execute(conn).await;
             }
             Self::Postgres(postgres) => {
-                // What a failed text meant to prepare may or may not be there.
-                postgres.prepared.clear();
                 let Some(conn) = &mut postgres.conn else {
                     return;
                 };
-                let undone = sqlx::raw_sql("rollback; deallocate all")
-                    .execute(conn)
-                    .await;
-                if undone.is_err() {
+                let text = if std::mem::take(&mut postgres.is_unsure) {
+                    postgres.prepared.clear();
+                    "rollback; deallocate all"
+                } else {
+                    "rollback"
+                };
+                if sqlx::raw_sql(text).execute(conn).await.is_err() {
                     postgres.conn = None;
                 }
             }
@@ -118,6 +122,7 @@ impl Connection {
             Self::Sqlite { .. } => Ok(()),
             Self::Postgres(postgres) => {
                 postgres.prepared.clear();
+                postgres.is_unsure = false;
                 let mut conn = session(&postgres.options).await?;
                 follow(&mut conn, clock).await?;
                 postgres.conn = Some(conn);
@@ -184,6 +189,7 @@ impl Postgres {
                 texts.collect()
             }
             Err(error) => {
+                self.is_unsure |= !executions.prepares.is_empty();
                 let error = StoreError::from(error);
                 if matches!(error, StoreError::Unreachable { .. }) {
                     self.conn = None;

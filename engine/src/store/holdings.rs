@@ -106,6 +106,11 @@ impl Holdings {
         self.finished.load(Ordering::Relaxed)
     }
 
+    /// How many attempts are under way.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }

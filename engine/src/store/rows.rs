@@ -217,6 +217,33 @@ impl<'a> From<&'a TaskRow> for SavedTask<'a> {
     }
 }
 
+/// `ready_tasks.sql`: a row that has just become claimable, and was never claimed before.
+#[derive(Debug, Serialize)]
+pub(super) struct ReadyTask(
+    pub(super) RunId,
+    pub(super) StepIndex,
+    pub(super) i32,
+    pub(super) Timestamp,
+);
+
+impl ReadyTask {
+    /// The short form, where it says all there is to say.
+    pub(super) fn of(t: &TaskRow) -> Option<Self> {
+        let is_fresh = t.state == TaskState::Ready
+            && !t.held.any()
+            && t.pending == 0
+            && t.attempt == 0
+            && (t.tries, t.losses) == (0, 0)
+            && (t.total, t.open, t.failed, t.waiting) == (0, 0, 0, 0)
+            && t.token.is_none()
+            && t.worker.is_none()
+            && t.started_at.is_none()
+            && t.child.is_none()
+            && !t.announced;
+        is_fresh.then_some(Self(t.key.run, t.key.step, t.key.item, t.due_at))
+    }
+}
+
 /// `insert_tasks.sql`.
 #[derive(Serialize)]
 pub(super) struct NewTask<'a>(

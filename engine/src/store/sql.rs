@@ -15,6 +15,31 @@ pub(super) static LOAD_TOP_RUNS: Statement = Statement::pair(
     include_str!("sql/postgres/load_top_runs.sql"),
 );
 
+macro_rules! unless_changed {
+    ($load:literal, $known:literal) => {
+        concat!(
+            "select null where jsonb(case when cast((\n",
+            include_str!($load),
+            "\n) as text) = ",
+            $known,
+            " then '0' else 'changed meanwhile' end) is null"
+        )
+    };
+}
+
+/// Reads what `FORESEE_RUN` does, and fails unless it is `$2`: what is no JSON cannot be read as such.
+pub(super) static SAME_RUN: Statement = Statement::pair(
+    "same_run",
+    unless_changed!("sql/foresee_run.sql", "$2"),
+    include_str!("sql/postgres/same_run.sql"),
+);
+/// Reads what `FORESEE_TASKS` does, and fails unless it is `$3`.
+pub(super) static SAME_TASKS: Statement = Statement::pair(
+    "same_tasks",
+    unless_changed!("sql/foresee_tasks.sql", "$3"),
+    unless_changed!("sql/postgres/foresee_tasks.sql", "$3"),
+);
+
 macro_rules! statements {
     (
         shared { $($shared:ident = $shared_file:literal;)+ }
@@ -36,7 +61,7 @@ macro_rules! statements {
         );)+
         /// All of the above, for the test that prepares them.
         #[cfg(test)]
-        pub(super) static ALL: &[&Statement] = &[&LOAD_TOP_RUNS, $(&$shared,)+ $(&$pair,)+ $(&$inline,)+];
+        pub(super) static ALL: &[&Statement] = &[&LOAD_TOP_RUNS, &SAME_RUN, &SAME_TASKS, $(&$shared,)+ $(&$pair,)+ $(&$inline,)+];
     };
 }
 
@@ -44,6 +69,9 @@ statements! {
     shared {
         SAVE_TASKS = "save_tasks";
         FINISH_TASKS = "finish_tasks";
+        READY_TASKS = "ready_tasks";
+        START_TASK = "start_task";
+        FORESEE_RUN = "foresee_run";
         INSERT_TASKS = "insert_tasks";
         SAVE_RUNS = "save_runs";
         INSERT_RUNS = "insert_runs";
@@ -73,6 +101,7 @@ statements! {
         LOAD_RUNS = "load_runs";
         LOCK_CONCURRENCY = "lock_concurrency";
         CLAIM = "claim";
+        FORESEE_TASKS = "foresee_tasks";
         CLAIM_FITTING = "claim_fitting";
         LOCK_NAME = "lock_name";
         LOCK_WAITING = "lock_waiting";

@@ -19,6 +19,7 @@ use super::claim::{Asked, Claimed, Granted};
 use super::commit::{After, Commit};
 use super::connection::Connection;
 use super::demand::Demand;
+use super::foresight::{Foreseen, Foresight, Next, Question};
 use super::notifier::{Herald, Notifier, Tidings};
 use super::op::{Answer, Op};
 use super::plans::Plans;
@@ -80,6 +81,8 @@ pub(super) struct Writer {
     pub(super) waiting: VecDeque<Message>,
     /// Claims whose commit was not answered: nobody knows yet whether they stand.
     pub(super) doubtful: Option<Asked>,
+    /// Reports to come.
+    pub(super) foresight: Foresight,
     /// Told to close: a database that is away is not waited for any more.
     pub(super) is_closing: bool,
     /// Tells other processes, where there are any.
@@ -300,19 +303,57 @@ impl Writer {
         ops: &[Op],
         is_resent: bool,
     ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
+        if let Some(foreseen) = self.foresight.take(ops) {
+            match self.commit_upon(ops, is_resent, Some(foreseen)).await {
+                // Nothing was done; whatever it was, it will be seen again.
+                Err(error) if !self.conn.is_lost() && !error.is_passing() => {
+                    tracing::debug!(%error, "a report was not as foreseen; deciding anew");
+                    self.foresight.learn(false);
+                }
+                done => {
+                    if done.is_ok() {
+                        self.foresight.learn(true);
+                    }
+                    return done;
+                }
+            }
+        }
+        self.commit_upon(ops, is_resent, None).await
+    }
+
+    /// [`Writer::commit`], deciding upon what was foreseen.
+    async fn commit_upon(
+        &mut self,
+        ops: &[Op],
+        is_resent: bool,
+        foreseen: Option<Foreseen>,
+    ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
         let now = self.clock.now();
         let is_due = ops.is_empty() || self.wake_at.is_some_and(|at| at <= now);
         let demand = self.demand.clone();
         let mut commit = Commit::begin(&mut self.conn, &self.plans, now, After::default());
         commit.is_resent = is_resent;
         commit.capped = Arc::clone(&self.capped);
-        let mut asked = None;
+        commit.foreseen = foreseen;
+        commit.next = self.foresight.is_worthwhile(ops).then(Next::default);
+        let (mut asked, mut question) = (None, None);
         let result = async {
             let answers = commit.apply(ops).await?;
             if is_due {
                 commit.promote_due().await?;
             }
             asked = demand.as_deref().and_then(|d| commit.ask_for_claims(d));
+            commit.make_ready();
+            if let (true, Some(Next::One(task, plan))) = (asked.is_some(), commit.next.take())
+                && let Some(next) = Question::new(task, &plan)
+            {
+                let (run, steps) = (next.run.as_str(), next.steps_json.as_str());
+                commit.script.push(&sql::FORESEE_RUN, [run.into()]);
+                commit
+                    .script
+                    .push(&sql::FORESEE_TASKS, [run.into(), steps.into()]);
+                question = Some(next);
+            }
             commit.script.push(&sql::COMMIT, []);
             let rows = commit.send().await?;
             Ok::<_, StoreError>((answers, rows))
@@ -321,7 +362,12 @@ impl Writer {
         let after = std::mem::take(&mut commit.after);
         self.capped = commit.capped;
         match result {
-            Ok((answers, rows)) => {
+            Ok((answers, mut rows)) => {
+                // The last two rows answer the question.
+                let read = question.and_then(|question| {
+                    let (tasks, runs) = (rows.pop()?, rows.pop()?);
+                    Some((question, runs, tasks))
+                });
                 let granted = match (asked, &demand) {
                     (Some(asked), Some(demand)) => self.grant(asked, demand, &rows).await,
                     _ => Ok(Vec::new()),
@@ -331,6 +377,13 @@ impl Writer {
                     tracing::error!(%error, "claimed work cannot be read; a sweep will give it back");
                     Vec::new()
                 });
+                self.foresight.forget(after.touched.keys());
+                if let Some((question, runs, tasks)) = read {
+                    let mut claims = granted.iter().map(|(_, granted)| &granted.claim);
+                    if let Some(claim) = claims.find(|claim| question.is_about(claim.key)) {
+                        self.foresight.keep(question, claim.token, runs, tasks);
+                    }
+                }
                 self.announce(after, granted);
                 Ok(answers)
             }
@@ -372,7 +425,8 @@ impl Writer {
             }
         }
         // What nobody can run has taken the place of what somebody could; and what was left out comes next.
-        self.has_misclaimed = !unreadable.is_empty() || asked.is_partial;
+        let is_left = asked.has_started_none(demand, &found);
+        self.has_misclaimed = !unreadable.is_empty() || asked.is_partial || is_left;
         asked.granted(demand, found, &plans)
     }
 

@@ -14,18 +14,24 @@ use crate::workflow::plan::{Action, FailMode, OnFailure, Plan};
 /// runs when a run fails. Only a failure that skips everything downstream looks further.
 pub fn rows_for(plan: &Plan, settlement: &Settlement) -> Option<Vec<(StepIndex, i32)>> {
     let TaskKey { step, item, .. } = settlement.key;
-    let planned = &plan.steps[step as usize];
-    if planned.on_failure == OnFailure::Skip && matches!(settlement.outcome, Outcome::Failed { .. })
-    {
+    let skips = plan.steps[step as usize].on_failure == OnFailure::Skip;
+    if skips && matches!(settlement.outcome, Outcome::Failed { .. }) {
         return None;
     }
+    Some(rows_near(plan, step, item))
+}
+
+/// Which rows a settlement of this task may touch, unless it skips what is downstream.
+#[must_use]
+pub fn rows_near(plan: &Plan, step: StepIndex, item: i32) -> Vec<(StepIndex, i32)> {
+    let planned = &plan.steps[step as usize];
     let mut rows = vec![(step, item)];
     if item != TaskKey::WHOLE {
         rows.push((step, TaskKey::WHOLE));
     }
     rows.extend(planned.successors.iter().map(|&s| (s, TaskKey::WHOLE)));
     rows.extend(plan.on_failure.map(|s| (s, TaskKey::WHOLE)));
-    Some(rows)
+    rows
 }
 
 /// How a step, or an item of one, ended.

@@ -6,22 +6,28 @@
 
 mod cache;
 mod handler;
+mod report;
+
+use report::{Told, Word};
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::meter::{self, Meter};
+use super::meter::Meter;
 use super::{Shared, scope};
 use crate::id::RunId;
 use crate::run::{AttemptOutcome, NewRun, Parent, RunOptions, TaskKey};
-use crate::store::{Answer, Claim, Granted, Halt, Holdings, Op, StoreError};
+use crate::store::{Claim, Granted, Halt, Holdings, StoreError};
 use crate::task::{MAX_OUTPUT_BYTES, Remedy, TaskError};
-use crate::transition::{Outcome, Proof, Settlement};
+use crate::transition::Outcome;
 use crate::workflow::expr::{ExprError, Scope};
 use crate::workflow::plan::{Action, PlanStep};
+
+/// Up to so many attempts at a time, each handler reports from its own thread. Of more, the reports come in bunches
+/// when the drivers make them, and a bunch shares a commit.
+const FEW: usize = 4;
 
 /// Sub-workflows within sub-workflows at most.
 const MAX_DEPTH: i64 = 8;
@@ -54,6 +60,16 @@ impl Product {
     }
 }
 
+/// How an attempt came to its report.
+enum Course {
+    /// It is to be told.
+    Over(Product),
+    /// The handler's own thread has told it.
+    Told(Told),
+    /// There is nobody to tell.
+    Dropped,
+}
+
 /// Runs a claimed task to its report.
 pub(super) async fn run(shared: Arc<Shared>, held: Arc<Holdings>, granted: Granted) {
     let Granted {
@@ -63,14 +79,32 @@ pub(super) async fn run(shared: Arc<Shared>, held: Arc<Holdings>, granted: Grant
     } = granted;
     let (key, token) = (claim.key, claim.token);
     let meter = Meter::begin(&claim);
-    let product = tokio::select! {
-        product = perform(&shared, &claim, &halt) => product,
+    let (claim, word) = (Arc::new(claim), Arc::new(Word::new(permit)));
+    if held.count() > FEW {
+        word.keep();
+    }
+    let course = tokio::select! {
+        course = perform(&shared, &claim, &halt, &word) => course,
         // Handlers see to their own end; this is for what comes before and after them.
-        () = gone(&halt) => None,
+        () = gone(&halt) => Course::Dropped,
     };
-    meter.end(product.as_ref());
-    if let Some(product) = product {
-        settle(&shared, &claim, &halt, product, permit).await;
+    let is_told = match course {
+        Course::Over(product) => {
+            meter.end(Some(&product));
+            report::tell(&shared, &claim, &halt, product, word.take()).await;
+            true
+        }
+        Course::Told(told) => {
+            meter.succeeded();
+            report::hear(&shared, &claim, &halt, told).await;
+            true
+        }
+        Course::Dropped => {
+            meter.end(None);
+            false
+        }
+    };
+    if is_told {
         if held.leave(key, token) > 0 {
             // Its memory is free only now, after the commit that looked for more to do.
             shared.store.ring();
@@ -78,7 +112,7 @@ pub(super) async fn run(shared: Arc<Shared>, held: Arc<Holdings>, granted: Grant
     } else {
         held.leave(key, token);
         // The slot is free, and no report will say so.
-        drop(permit);
+        drop(word.take());
         shared.store.ring();
     }
 }
@@ -89,12 +123,17 @@ async fn gone(halt: &Halt) {
     tokio::time::sleep(Duration::from_secs(60)).await;
 }
 
-/// Everything up to the report; `None` when there is nobody to report to.
-async fn perform(shared: &Arc<Shared>, claim: &Claim, halt: &Halt) -> Option<Product> {
+/// Everything up to the report.
+async fn perform(
+    shared: &Arc<Shared>,
+    claim: &Arc<Claim>,
+    halt: &Halt,
+    word: &Arc<Word>,
+) -> Course {
     let step = &claim.plan.steps[claim.key.step as usize];
     let scope = match scope::load(shared, claim, &step.references).await {
         Ok(scope) => scope,
-        Err(error) => return Some(Product::failed(store_trouble(&error))),
+        Err(error) => return Course::Over(Product::failed(store_trouble(&error))),
     };
     let is_whole_map = step.map.is_some() && claim.key.item == TaskKey::WHOLE;
     // A mapped step decides once, for all its items, unless the condition looks at the item.
@@ -106,19 +145,19 @@ async fn perform(shared: &Arc<Shared>, claim: &Claim, halt: &Halt) -> Option<Pro
     if let Some(when) = step.when.as_ref().filter(|_| is_mine_to_ask) {
         match when.holds(&scope) {
             Ok(true) => {}
-            Ok(false) => return Some(Product::plain(Outcome::Skipped)),
-            Err(error) => return Some(Product::failed(bad_expression("when", &error))),
+            Ok(false) => return Course::Over(Product::plain(Outcome::Skipped)),
+            Err(error) => return Course::Over(Product::failed(bad_expression("when", &error))),
         }
     }
     if is_whole_map {
         let map = step.map.as_ref().expect("just asked");
-        return Some(match map.items(&scope) {
+        return Course::Over(match map.items(&scope) {
             Ok(items) => Product::plain(Outcome::Mapped(items)),
             Err(error) => Product::failed(bad_expression("foreach", &error)),
         });
     }
     match &step.action {
-        Action::Outputs => Some(Product::plain(Outcome::Succeeded {
+        Action::Outputs => Course::Over(Product::plain(Outcome::Succeeded {
             output: "null".into(),
             cached: false,
         })),
@@ -129,7 +168,7 @@ async fn perform(shared: &Arc<Shared>, claim: &Claim, halt: &Halt) -> Option<Pro
             {
                 tracing::warn!(%error, "published definitions cannot be read");
             }
-            Some(match child(shared, claim, step, name.as_str(), &scope) {
+            Course::Over(match child(shared, claim, step, name.as_str(), &scope) {
                 Ok(child) => Product::plain(Outcome::Delegated(Box::new(child))),
                 Err(error) => Product::failed(error),
             })
@@ -137,7 +176,7 @@ async fn perform(shared: &Arc<Shared>, claim: &Claim, halt: &Halt) -> Option<Pro
         Action::Task(task) => {
             let input = match step.with.evaluate(&scope) {
                 Ok(input) => input,
-                Err(error) => return Some(Product::failed(bad_expression("with", &error))),
+                Err(error) => return Course::Over(Product::failed(bad_expression("with", &error))),
             };
             let cache_key = step
                 .cache
@@ -147,11 +186,18 @@ async fn perform(shared: &Arc<Shared>, claim: &Claim, halt: &Halt) -> Option<Pro
                 && !claim.run.no_cache
                 && let Some(product) = cache::look_up(shared, key).await
             {
-                return Some(product);
+                return Course::Over(product);
             }
-            let mut product = handler::run(shared, claim, step, task, input, halt).await?;
-            product.cache_key = cache_key;
-            Some(product)
+            let job = handler::Job {
+                claim,
+                step,
+                task,
+                input,
+                cache_key,
+                halt,
+                word,
+            };
+            handler::run(shared, job).await
         }
     }
 }
@@ -220,133 +266,6 @@ pub(crate) fn concurrency_key(
     let key = template.evaluate(&Scope::new().inputs_from(inputs))?;
     let key = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
     Ok(Some(key.into()))
-}
-
-/// Delivers the report; waits out what passes, since the work is done and must not be lost.
-async fn settle(
-    shared: &Shared,
-    claim: &Claim,
-    halt: &Halt,
-    product: Product,
-    permit: OwnedSemaphorePermit,
-) {
-    let Product {
-        outcome,
-        artifacts,
-        cache_key,
-    } = product;
-    let (outcome, run_output) = with_outputs(shared, claim, outcome).await;
-    let settlement = Settlement {
-        key: claim.key,
-        proof: Proof::Token(claim.token),
-        outcome,
-        artifacts,
-        run_output,
-        cache_key,
-        plan: Some(Arc::clone(&claim.plan)),
-        is_top: claim.run.depth == 0,
-    };
-    // Known before the successors can ask for it; of no use if the report is refused.
-    let mut remember = None;
-    if let Outcome::Succeeded { output, .. } = &settlement.outcome
-        && claim.key.item == TaskKey::WHOLE
-        && !claim.plan.steps[claim.key.step as usize]
-            .successors
-            .is_empty()
-        && let Ok(value) = serde_json::from_str::<Value>(output)
-    {
-        remember = Some((value, output.len()));
-    }
-    let mut permit = Some(permit);
-    let mut wait = Duration::from_millis(50);
-    loop {
-        if let Some((value, bytes)) = remember.take() {
-            shared.scopes.remember(claim, value, bytes);
-        }
-        let op = Op::Settle(Box::new(settlement.clone()));
-        match shared.store.write_freeing(op, permit.take()).await {
-            Ok(Answer::Settled(Ok(()))) => {
-                meter::settled(true);
-                return;
-            }
-            Ok(Answer::Settled(Err(late))) => {
-                meter::settled(false);
-                tracing::warn!(run.id = %claim.key.run, attempt = claim.attempt, "{late}; dropped");
-                return;
-            }
-            Ok(_) | Err(StoreError::Closed) => return,
-            Err(error) if error.is_passing() && !halt.is_disowned() => {
-                tracing::warn!(run.id = %claim.key.run, %error, "a result could not be recorded yet; trying again");
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(Duration::from_secs(5));
-            }
-            Err(error) => {
-                // This result alone cannot be stored: that is a failure of the attempt.
-                tracing::error!(run.id = %claim.key.run, %error, "a result could not be recorded");
-                let failed = Settlement {
-                    outcome: Outcome::Failed {
-                        outcome: AttemptOutcome::Failed,
-                        error: TaskError::retryable(
-                            "store",
-                            format!("its result could not be recorded: {error}"),
-                        ),
-                    },
-                    artifacts: Vec::new(),
-                    run_output: None,
-                    cache_key: None,
-                    ..settlement
-                };
-                let _ = shared.store.write(Op::Settle(Box::new(failed))).await;
-                return;
-            }
-        }
-    }
-}
-
-/// The run's outputs, when this is its last step: evaluated here, not in the commit.
-async fn with_outputs(
-    shared: &Shared,
-    claim: &Claim,
-    outcome: Outcome,
-) -> (Outcome, Option<Arc<str>>) {
-    let plan = &claim.plan;
-    let Some(template) = plan
-        .outputs
-        .as_ref()
-        .filter(|_| plan.sink == Some(claim.key.step))
-    else {
-        return (outcome, None);
-    };
-    let own = match &outcome {
-        Outcome::Succeeded { output, .. } => serde_json::from_str(output).unwrap_or(Value::Null),
-        Outcome::Skipped | Outcome::Failed { .. } => Value::Null,
-        Outcome::Mapped(_) | Outcome::Delegated(_) | Outcome::Released => return (outcome, None),
-    };
-    let name = plan.steps[claim.key.step as usize].name.clone();
-    let mut references = template.references().clone();
-    references.steps.remove(name.as_str());
-    let evaluated = match scope::load(shared, claim, &references).await {
-        Ok(scope) => {
-            let scope = scope.step(name.as_str(), crate::workflow::expr::Prepared::from(own));
-            template
-                .evaluate(&scope)
-                .map_err(|e| bad_expression("outputs", &e))
-        }
-        Err(error) => Err(store_trouble(&error)),
-    };
-    let bounded = evaluated.and_then(|value| bounded(value.to_string(), "the run's outputs"));
-    match (bounded, &outcome) {
-        (Ok(text), _) => (outcome, Some(text)),
-        // The step failed anyway: its own reason is the one to tell.
-        (Err(_), Outcome::Failed { .. }) => (outcome, None),
-        (Err(error), _) => (
-            Outcome::Failed {
-                outcome: AttemptOutcome::Failed,
-                error,
-            },
-            None,
-        ),
-    }
 }
 
 /// Keeps what is stored inline small, and free of what databases cannot hold.

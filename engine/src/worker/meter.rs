@@ -42,7 +42,15 @@ impl Meter {
 
     /// The attempt has come to something, or to nothing that anybody wants to hear of.
     pub(super) fn end(self, product: Option<&Product>) {
-        let outcome = product.map_or("cancelled", |product| word(product.outcome()));
+        self.count(product.map_or("cancelled", |product| word(product.outcome())));
+    }
+
+    /// Its handler has reported by itself: that is done only of a success.
+    pub(super) fn succeeded(self) {
+        self.count("succeeded");
+    }
+
+    fn count(self, outcome: &str) {
         let labels = [("task", self.task), ("outcome", outcome.to_owned())];
         metrics::counter!("aquatint_tasks_total", &labels).increment(1);
         let seconds = self.began.elapsed().as_secs_f64();

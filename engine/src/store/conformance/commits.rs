@@ -333,6 +333,27 @@ async fn deleting_a_run_leaves_no_row_of_it_anywhere(base: Base) {
     house.finish().await;
 }
 
+async fn a_step_that_was_cancelled_before_it_began_is_as_new_after_a_retry(base: Base) {
+    let two = "name: two\nsteps:\n  p: { task: t }\n  q: { task: t }\n";
+    let mut house = House::new(&base).await;
+    house.serve();
+    let run = house.submit(two).await;
+    let first = house.next().await;
+    let error = TaskError::fatal("broken", "it is");
+    house.settle(first, failed(error)).await.unwrap();
+    assert_eq!(house.state(run).await, RunState::Failed);
+    house.act(run, RunAction::Retry).await.unwrap();
+    let tasks = house.store.tasks(run, false).await.unwrap();
+    for task in tasks {
+        let is_waiting = matches!(task.state, TaskState::Ready | TaskState::Running);
+        assert!(is_waiting && !task.held.any(), "{task:?}");
+        assert_eq!(task.finished_at, None, "{task:?}");
+    }
+    house.work_off(&[run]).await;
+    assert_eq!(house.state(run).await, RunState::Succeeded);
+    house.finish().await;
+}
+
 on_both! {
     the_same_report_twice_in_one_commit_counts_once,
     a_report_and_a_cancel_at_once_leave_one_story,
@@ -341,4 +362,5 @@ on_both! {
     a_hundred_submits_of_one_key_from_two_processes_are_one_run,
     keys_are_told_apart_to_the_last_character,
     deleting_a_run_leaves_no_row_of_it_anywhere,
+    a_step_that_was_cancelled_before_it_began_is_as_new_after_a_retry,
 }

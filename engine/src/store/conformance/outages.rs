@@ -179,6 +179,35 @@ async fn a_report_whose_answer_was_lost_counts_once_and_its_successor_goes_on() 
 }
 
 #[tokio::test]
+async fn a_foreseen_report_whose_answer_was_lost_counts_once_and_its_successor_goes_on() {
+    let (proxy, mut far, direct) = houses().await;
+    far.serve();
+    let run = far.submit(CHAIN).await;
+    let granted = far.next().await;
+    proxy.lose_answer_to("execute same_tasks");
+    let mut settlement = report(&granted.claim, succeeded());
+    settlement.plan = Some(Arc::clone(&granted.claim.plan));
+    settlement.is_top = true;
+    let op = Op::Settle(Box::new(settlement));
+    let answer = far.store.write_freeing(op, Some(granted.permit)).await;
+    assert!(
+        matches!(
+            answer,
+            Ok(Answer::Settled(Err(TransitionError::Stale { .. })))
+        ),
+        "{answer:?}"
+    );
+    assert!(proxy.has_lost(), "it went in one trip");
+    let granted = far.next().await;
+    assert_eq!((granted.claim.key.step, granted.claim.attempt), (1, 1));
+    far.settle(granted, succeeded()).await.unwrap();
+    assert_eq!(direct.state(run).await, RunState::Succeeded);
+    assert_eq!(direct.store.attempts(run).await.unwrap().len(), 2);
+    far.finish().await;
+    direct.finish().await;
+}
+
+#[tokio::test]
 async fn a_cut_anywhere_in_a_transaction_leaves_it_whole_or_not_at_all() {
     // Each word stands for a trip: cut after the server did it, before anybody heard.
     for word in [

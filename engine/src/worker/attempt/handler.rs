@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::handlers::Pool;
 use super::super::{Shared, scope};
-use super::{Outcome, Product, bounded, store_trouble};
+use super::report::{Answered, Finished, Messenger, Said, Told, Word};
+use super::{Course, Outcome, Product, bounded, store_trouble};
 use crate::id::TaskName;
 use crate::run::AttemptOutcome;
-use crate::store::{AttemptReport, Claim, Halt, Op};
+use crate::store::{AttemptReport, Claim, Halt, Op, StoreError};
 use crate::task::{
     AttemptInfo, ContextParts, LogLevel, LogLine, Progress, Remedy, Report, TaskContext, TaskError,
 };
+use crate::transition::Settlement;
 use crate::workflow::plan::PlanStep;
 
 /// How often progress and log lines are stored while an attempt runs.
@@ -29,20 +31,34 @@ const MAX_LOG_LINES: i64 = 10_000;
 /// How long a handler that is dropped may take to let its thread go.
 const DROP_PATIENCE: Duration = Duration::from_millis(100);
 
-type Handle = JoinHandle<Result<Value, TaskError>>;
+type Handle = JoinHandle<Finished>;
 
-/// Runs the handler; `None` when the task is not ours any more.
-pub(super) async fn run(
-    shared: &Arc<Shared>,
-    claim: &Claim,
-    step: &PlanStep,
-    task: &TaskName,
-    input: Value,
-    halt: &Halt,
-) -> Option<Product> {
+/// What a handler is to do, and for whom.
+pub(super) struct Job<'a> {
+    pub(super) claim: &'a Arc<Claim>,
+    pub(super) step: &'a PlanStep,
+    pub(super) task: &'a TaskName,
+    pub(super) input: Value,
+    /// Under which key the result may be kept.
+    pub(super) cache_key: Option<String>,
+    pub(super) halt: &'a Halt,
+    pub(super) word: &'a Arc<Word>,
+}
+
+/// Runs the handler.
+pub(super) async fn run(shared: &Arc<Shared>, job: Job<'_>) -> Course {
+    let Job {
+        claim,
+        step,
+        task,
+        input,
+        cache_key,
+        halt,
+        word,
+    } = job;
     let inputs = match scope::inputs(shared, claim).await {
         Ok(inputs) => inputs,
-        Err(error) => return Some(Product::failed(store_trouble(&error))),
+        Err(error) => return Course::Over(Product::failed(store_trouble(&error))),
     };
     let mut info = AttemptInfo::new(claim.key.run, claim.run.workflow.clone(), step.name.clone());
     info.workflow_version.clone_from(&claim.plan.version);
@@ -68,7 +84,25 @@ pub(super) async fn run(
     let library = shared.library();
     let Some(attempt) = library.registry().start(task.as_str(), ctx.clone(), input) else {
         let message = format!("this worker has no task `{task}`; run a program that registers it");
-        return Some(Product::failed(TaskError::fatal("unknown_task", message)));
+        return Course::Over(Product::failed(TaskError::fatal("unknown_task", message)));
+    };
+    let (reply, mut answer) = oneshot::channel();
+    let messenger = word.is_open().then(|| Messenger {
+        shared: Arc::clone(shared),
+        claim: Arc::clone(claim),
+        ctx: ctx.clone(),
+        halt: halt.clone(),
+        word: Arc::clone(word),
+        cache_key: cache_key.clone(),
+        reply,
+    });
+    let may_tell = messenger.is_some();
+    let attempt = async move {
+        let returned = attempt.await;
+        match messenger {
+            Some(messenger) => messenger.tell(returned),
+            None => Finished::Returned(returned),
+        }
     };
     let mut journal = Journal {
         shared,
@@ -78,8 +112,16 @@ pub(super) async fn run(
         logs: Vec::new(),
         progress: None,
     };
+    let (handle, pool) = shared.handlers.spawn(attempt);
+    let running = Running {
+        handle,
+        pool,
+        answer: may_tell.then_some(&mut answer),
+        said: None,
+        word,
+    };
     let end = drive(
-        shared.handlers.spawn(attempt),
+        running,
         step,
         halt,
         &stop,
@@ -93,6 +135,13 @@ pub(super) async fn run(
     drop(scratch);
 
     let product = match end {
+        End::Told(settlement, said) => {
+            let answer = said.map_or(Answered::NotYet(answer), Answered::Already);
+            return Course::Told(Told {
+                settlement: *settlement,
+                answer,
+            });
+        }
         End::Returned(Ok(output)) => {
             match bounded(output.to_string(), &format!("the output of task `{task}`")) {
                 Ok(output) => Product {
@@ -101,7 +150,7 @@ pub(super) async fn run(
                         cached: false,
                     },
                     artifacts: ctx.saved(),
-                    cache_key: None,
+                    cache_key,
                 },
                 Err(error) => Product::failed(error),
             }
@@ -129,7 +178,21 @@ pub(super) async fn run(
         }
         End::Stopped => Product::plain(Outcome::Released),
     };
-    (!halt.is_disowned()).then_some(product)
+    if halt.is_disowned() {
+        return Course::Dropped;
+    }
+    Course::Over(product)
+}
+
+/// A handler under way.
+struct Running<'a> {
+    handle: Handle,
+    pool: Pool,
+    /// What the store says to a report from the handler's thread; closed when there is none after all.
+    answer: Option<&'a mut oneshot::Receiver<Said>>,
+    /// That, once it is here.
+    said: Option<Said>,
+    word: &'a Word,
 }
 
 impl Shared {
@@ -145,8 +208,24 @@ impl Shared {
     }
 }
 
+impl Running<'_> {
+    /// The handler's own end. May be dropped and asked for again.
+    async fn end(&mut self) -> End {
+        if let Some(answer) = &mut self.answer {
+            // The thread's end is not looked at: whoever has reported need not wake us before there is an answer.
+            let said = (&mut **answer).await;
+            self.said = Some(said.unwrap_or(Err(StoreError::Closed)));
+            self.answer = None;
+        }
+        let done = (&mut self.handle).await;
+        ended(done, self.said.take())
+    }
+}
+
 /// How a handler came to its end.
 enum End {
+    /// It has reported from its own thread; with the answer, where there is one already.
+    Told(Box<Settlement>, Option<Said>),
     Returned(Result<Value, TaskError>),
     Panicked(String),
     TimedOut,
@@ -156,7 +235,7 @@ enum End {
 
 /// Waits for the handler, or ends it.
 async fn drive(
-    (mut handle, pool): (Handle, Pool),
+    mut running: Running<'_>,
     step: &PlanStep,
     halt: &Halt,
     stop: &CancellationToken,
@@ -174,13 +253,16 @@ async fn drive(
     loop {
         tokio::select! {
             biased;
-            done = &mut handle => return ended(done),
+            end = running.end() => return end,
             () = halt.token.cancelled() => break,
             () = &mut hard_limit => {
                 stop.cancel();
+                if !running.word.keep() {
+                    return ended(running.handle.await, running.said);
+                }
                 // A moment for those who listen, to clean up; the verdict stands.
-                if tokio::time::timeout(grace.min(Duration::from_millis(500)), &mut handle).await.is_err() {
-                    journal.shared.end(handle, pool).await;
+                if tokio::time::timeout(grace.min(Duration::from_millis(500)), &mut running.handle).await.is_err() {
+                    journal.shared.end(running.handle, running.pool).await;
                 }
                 return End::TimedOut;
             }
@@ -197,22 +279,26 @@ async fn drive(
         }
     }
     stop.cancel();
-    match tokio::time::timeout(grace, &mut handle).await {
+    if !running.word.keep() {
+        return ended(running.handle.await, running.said);
+    }
+    match tokio::time::timeout(grace, &mut running.handle).await {
         // It finished after all, just in time: its result counts if the store still wants it.
-        Ok(done) => match ended(done) {
+        Ok(done) => match ended(done, None) {
             End::Returned(Err(error)) if error.remedy == Remedy::Cancelled => End::Stopped,
             end => end,
         },
         Err(_) => {
-            journal.shared.end(handle, pool).await;
+            journal.shared.end(running.handle, running.pool).await;
             End::Stopped
         }
     }
 }
 
-fn ended(done: Result<Result<Value, TaskError>, JoinError>) -> End {
+fn ended(done: Result<Finished, JoinError>, said: Option<Said>) -> End {
     match done {
-        Ok(result) => End::Returned(result),
+        Ok(Finished::Reported(settlement)) => End::Told(settlement, said),
+        Ok(Finished::Returned(result)) => End::Returned(result),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => {
                 let text = panic
