@@ -20,6 +20,15 @@ use tokio_util::sync::CancellationToken;
 /// How far behind the newest position late ones are looked for.
 pub(crate) const MARGIN: i64 = 500;
 
+/// How far back this engine's events may still show: where one process writes, they come in order.
+pub(crate) fn margin(engine: &Engine) -> i64 {
+    if engine.doorbell().is_some() {
+        MARGIN
+    } else {
+        0
+    }
+}
+
 /// Commits a slow stream may lag behind before it must read from the store.
 const ROOM: usize = 2_048;
 
@@ -77,11 +86,7 @@ impl Reader {
     async fn begin(engine: Engine) -> Result<Self, EngineError> {
         // Before the position, so that nothing between the two goes without a hint.
         let changes = engine.changes();
-        let margin = if engine.doorbell().is_some() {
-            MARGIN
-        } else {
-            0
-        };
+        let margin = margin(&engine);
         let last = engine.last_position().await?;
         let mut window = Window::default();
         for entry in engine.feed((last - margin).max(0)).await? {

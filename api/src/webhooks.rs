@@ -5,14 +5,15 @@
 //! ```
 //!
 //! The delivery is a run like any other: durable, retried with back-off, seen in lists. It is
-//! submitted before the cursor moves, under a key made of the webhook, the run and its generation:
+//! submitted before the cursor moves, under a key made of the webhook, the run and its event:
 //! a crash in between, or a second server that reads the same events, submits it again and gets the
 //! first one back. The address and the secret stay here; the task looks them up.
 
 use std::time::Duration;
 
-use aquatint_engine::run::EventKind;
-use aquatint_engine::store::RunView;
+use aquatint_engine::id::RunId;
+use aquatint_engine::run::{Event, EventKind};
+use aquatint_engine::store::{RunView, StoreError};
 use aquatint_engine::time::Timestamp;
 use aquatint_engine::{Engine, EngineError, Submission};
 use base64::Engine as _;
@@ -22,8 +23,9 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::feed::{MARGIN, Window};
+use crate::feed::{MARGIN, Window, margin};
 use crate::problem::Problem;
+use crate::routes::batches::TAG as BATCH_TAG;
 use crate::wire::{Run, Time};
 
 const KIND: &str = "webhook";
@@ -31,9 +33,6 @@ const CURSOR: (&str, &str) = ("cursor", "webhooks");
 
 /// The workflow that delivers.
 const DELIVERY: &str = "webhook-delivery";
-
-/// How a batch is known.
-const BATCH_TAG: &str = "aquatint:batch";
 
 /// Outputs that are longer, as JSON, are left for the receiver to fetch.
 const MAX_OUTPUTS_BYTES: usize = 64 * 1024;
@@ -171,11 +170,7 @@ pub(crate) fn make_secret() -> String {
 }
 
 /// Sends a webhook something to try it out.
-pub(crate) async fn send_test(
-    app: &App,
-    id: &str,
-    kept: &Kept,
-) -> Result<aquatint_engine::id::RunId, Problem> {
+pub(crate) async fn send_test(app: &App, id: &str, kept: &Kept) -> Result<RunId, Problem> {
     let message = format!("msg_{}", uuid::Uuid::new_v4().simple());
     let event = json!({ "type": "webhook.test", "timestamp": Time(app.engine.now()), "data": {} });
     let submission = delivery(id, &message, &event, kept);
@@ -247,12 +242,8 @@ async fn step(app: &App, window: &mut Window) -> Result<bool, EngineError> {
         }
         return Ok(false);
     };
-    let margin = if app.engine.doorbell().is_some() {
-        MARGIN
-    } else {
-        0
-    };
-    let entries = app.engine.feed((cursor - margin).max(0)).await?;
+    let from = (cursor - margin(&app.engine)).max(0);
+    let entries = app.engine.feed(from).await?;
     let mut newest = cursor;
     for entry in &entries {
         newest = newest.max(entry.position);
@@ -260,7 +251,7 @@ async fn step(app: &App, window: &mut Window) -> Result<bool, EngineError> {
         for end in ends {
             // Counted as told only once it is: what fails here is read again.
             if !window.has(entry.position) {
-                tell(app, &hooks, entry.run, &end.kind, end.at).await?;
+                tell(app, &hooks, entry.run, end).await?;
                 window.see(entry.position);
             }
         }
@@ -277,39 +268,126 @@ async fn step(app: &App, window: &mut Window) -> Result<bool, EngineError> {
 async fn tell(
     app: &App,
     hooks: &[(String, Kept, Timestamp)],
-    run: aquatint_engine::id::RunId,
-    kind: &EventKind,
-    at: Timestamp,
+    run: RunId,
+    end: &Event,
 ) -> Result<(), EngineError> {
     let run = match app.engine.run(run).await {
         Ok(run) => run,
         // Deleted meanwhile: there is nothing to tell of.
-        Err(EngineError::Store(aquatint_engine::store::StoreError::NotFound { .. })) => {
-            return Ok(());
-        }
+        Err(EngineError::Store(StoreError::NotFound { .. })) => return Ok(()),
         Err(error) => return Err(error),
     };
     let is_own_work = run.parent.is_some() || run.workflow.as_str() == DELIVERY;
     let is_batch = run.tags.iter().any(|tag| tag == BATCH_TAG);
-    let Some(kind) = EventType::of(kind, is_batch).filter(|_| !is_own_work) else {
+    let Some(kind) = EventType::of(&end.kind, is_batch).filter(|_| !is_own_work) else {
         return Ok(());
     };
     for (id, kept, made_at) in hooks {
         // What ended before somebody wanted to know is not told of.
-        if *made_at > at || !kept.wants(&run, kind) {
+        if *made_at > end.at || !kept.wants(&run, kind) {
             continue;
         }
-        let message = format!("msg_{id}_{}_{}", run.id, run.generation);
-        app.engine
-            .submit(delivery(id, &message, &event(&run, kind, at), kept))
-            .await?;
+        // By the event's own number: a run that was retried meanwhile ends again, and is told of again.
+        let message = format!("msg_{id}_{}_{}", run.id, end.seq);
+        let told = delivery(id, &message, &event(&run, kind, end.at), kept);
+        match app.engine.submit(told).await {
+            // Told already, when the run looked otherwise: what was said first stands.
+            Ok(_) | Err(EngineError::Store(StoreError::KeyReused { .. })) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use aquatint_engine::{EngineConfig, Library, Registry, RunFilter, WorkerConfig};
+    use aquatint_engine::{RunAction, id::QueueName};
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::config::ApiConfig;
+
+    const BREAK: &str = "name: break\nsteps:\n  bad: { task: core.fail, retry: { attempts: 1 } }\n";
+
+    /// A server over these definitions, a worker for `default`, and a webhook that wants everything.
+    async fn server(folder: &std::path::Path) -> App {
+        let mut registry = Registry::new();
+        aquatint_tasks::register_all(&mut registry, &aquatint_tasks::Options::default());
+        let mut library = Library::new(registry);
+        library.add("break", "break.yaml", BREAK);
+        let delivery = aquatint_workflows::find(DELIVERY).expect("it ships");
+        library.add(DELIVERY, delivery.file_name, delivery.text);
+        let engine = Engine::open(EngineConfig::new(folder), library).await;
+        let engine = engine.expect("it opens");
+        let app = App::new(engine, ApiConfig::default(), None, CancellationToken::new());
+        let kept = Kept {
+            url: "https://example.org/".to_owned(),
+            secret: make_secret(),
+            events: Vec::new(),
+            workflow: None,
+            tag: None,
+            owner: None,
+            sees_all: true,
+        };
+        keep(&app, "hook", &kept).await.expect("it is kept");
+        app
+    }
+
+    async fn deliveries(app: &App) -> Vec<String> {
+        let filter = RunFilter {
+            workflow: DELIVERY.parse().ok(),
+            ..RunFilter::default()
+        };
+        let runs = app.engine.runs(&filter).await.expect("they are listed");
+        let mut keys: Vec<String> = runs.into_iter().filter_map(|r| r.idempotency_key).collect();
+        keys.sort();
+        keys
+    }
+
+    #[tokio::test]
+    async fn a_run_that_ends_twice_before_anybody_looks_is_told_of_twice_and_blocks_nobody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let app = server(folder.path()).await;
+        let queue = QueueName::new("default").expect("a name");
+        let worker = app
+            .engine
+            .start_worker(WorkerConfig::new([(queue, 1)]))
+            .await;
+        let worker = worker.expect("it serves");
+        let first = app
+            .engine
+            .submit(Submission::new("break", Value::Null))
+            .await;
+        let first = first.expect("it is accepted").run;
+        app.engine.wait(first).await.expect("it ends");
+        app.engine
+            .act(first, RunAction::Retry)
+            .await
+            .expect("it failed");
+        app.engine.wait(first).await.expect("it ends again");
+        let mut window = Window::default();
+        step(&app, &mut window).await.expect("both are told of");
+        let told = deliveries(&app).await;
+        assert_eq!(told.len(), 2, "{told:?}");
+
+        // A server that crashed before it moved the cursor tells again, of a run that goes on meanwhile.
+        app.engine
+            .act(first, RunAction::Retry)
+            .await
+            .expect("it failed");
+        app.engine.wait(first).await.expect("it ends once more");
+        app.engine
+            .keep(CURSOR.0, CURSOR.1, &json!(0), None)
+            .await
+            .expect("it is kept");
+        step(&app, &mut Window::default())
+            .await
+            .expect("what was told blocks nothing");
+        assert_eq!(deliveries(&app).await.len(), 3, "one message an end");
+        worker.stop().await;
+        app.engine.close().await;
+    }
 
     #[test]
     fn a_secret_that_is_made_is_one() {

@@ -36,7 +36,7 @@ const MAX_ITEMS: usize = 10_000;
 const MAX_MISTAKES: usize = 100;
 
 /// How batches are found among runs. Clients cannot give tags that begin so.
-const TAG: &str = "aquatint:batch";
+pub(crate) const TAG: &str = "aquatint:batch";
 
 /// The mapped step, and the one after it, as the definition calls them.
 const ITEMS: &str = "items";

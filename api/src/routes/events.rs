@@ -27,7 +27,7 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::auth::{Principal, Reader};
 use crate::extract::{Params, RunPath};
-use crate::feed::{MARGIN, Window};
+use crate::feed::{MARGIN, Window, margin};
 use crate::problem::Problem;
 use crate::wire::{self, Advance, EventDoc, MessageDoc, Page};
 
@@ -200,22 +200,18 @@ impl RunFollower {
 
     async fn look(&mut self) -> Result<(), aquatint_engine::EngineError> {
         let events = self.app.engine.events(self.id, self.seq).await?;
-        let mut ended = None;
         for event in &events {
             self.seq = event.seq;
             let told = wire::event(&self.name, event);
             self.waiting
                 .push_back(message(kind(&told), Some(event.seq), &told));
-            ended = if event.kind.ends_run() {
-                Some(event.seq)
-            } else {
-                ended.filter(|_| false)
-            };
         }
-        // A client that comes back after the end has seen its event already.
-        if ended.is_some()
-            || (events.is_empty() && self.app.engine.run(self.id).await?.state.is_terminal())
-        {
+        let has_ended = match events.last() {
+            Some(last) => last.kind.ends_run(),
+            // A client that comes back after the end has seen its event already.
+            None => self.app.engine.run(self.id).await?.state.is_terminal(),
+        };
+        if has_ended {
             let run = wire::Run::from(self.app.engine.run(self.id).await?);
             let run = serde_json::to_value(run).unwrap_or_default();
             self.waiting.push_back(message("end", None, &run));
@@ -271,15 +267,7 @@ async fn stream_of_all(
     let after = last_event_id(&headers, &params);
     let follower = Follower {
         live,
-        replay_from: after.map(|after| {
-            (after
-                - if app.engine.doorbell().is_some() {
-                    MARGIN
-                } else {
-                    0
-                })
-            .max(0)
-        }),
+        replay_from: after.map(|after| (after - margin(&app.engine)).max(0)),
         window: Window::default(),
         theirs: Theirs::new(who),
         waiting: VecDeque::new(),
