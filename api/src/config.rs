@@ -22,7 +22,7 @@ pub struct ApiConfig {
     pub requests_per_second: Option<u32>,
     /// Whether definitions may be put through the API.
     pub allow_definitions: bool,
-    /// How long results submitted by [`edges::inline`](crate) are kept.
+    /// How long results are kept of tasks whose pictures travel as base64.
     pub inline_retention: Duration,
     /// Whether a request without a key is let in while no key exists: for loopback only.
     pub open_without_keys: bool,

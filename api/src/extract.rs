@@ -160,6 +160,16 @@ impl<S: Send + Sync> FromRequestParts<S> for RunPath {
     }
 }
 
+/// How many of a list are asked for, between 1 and `most`; `usual` where nothing is said.
+pub(crate) fn limit(given: Option<u32>, usual: u32, most: u32) -> Result<u32, Problem> {
+    let limit = given.unwrap_or(usual);
+    if (1..=most).contains(&limit) {
+        return Ok(limit);
+    }
+    let said = format!("limit: expected 1 to {most}, got `{limit}`");
+    Err(Problem::invalid(said, Vec::new()))
+}
+
 /// How long a request is willing to wait: `?wait=30s`, `?wait=30` or `Prefer: wait=30`; a minute at most.
 pub(crate) fn patience(wait: Option<&str>, headers: &HeaderMap) -> Result<Duration, Problem> {
     if let Some(wait) = wait {

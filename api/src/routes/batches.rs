@@ -22,9 +22,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::runs::{check_tags, checked_files, idempotency_key};
+use super::steps::{ItemParams, items_of};
 use crate::app::App;
 use crate::auth::{Principal, Reader, Submitter};
-use crate::extract::{self, Params, RunPath};
+use crate::extract::{self, Params, RunPath, limit};
 use crate::files::{self, Part};
 use crate::problem::{Mistake, Problem};
 use crate::wire::{Fault, ItemCounts, Page, Step, Time};
@@ -400,13 +401,7 @@ async fn list(
     State(app): State<App>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<Batch>>, Problem> {
-    let limit = params.limit.unwrap_or(50);
-    if !(1..=500).contains(&limit) {
-        return Err(Problem::invalid(
-            format!("limit: expected 1 to 500, got `{limit}`"),
-            Vec::new(),
-        ));
-    }
+    let limit = limit(params.limit, 50, 500)?;
     let before = match &params.cursor {
         Some(cursor) => {
             let parsed = cursor.parse().ok().filter(|_| cursor.len() == 36);
@@ -462,18 +457,6 @@ async fn get(
     Ok(Json(Batch::new(run, counts)))
 }
 
-/// Which items to list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ItemParams {
-    /// `next_cursor` of the page before.
-    cursor: Option<i32>,
-    /// At most so many: 1 to 1000, 100 where nothing is said.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
-}
-
 /// The items of a batch, in order, each with its state and what came of it.
 #[utoipa::path(get, path = "/api/v1/batches/{id}/items", tag = "batches", params(("id" = String, Path, format = Uuid), ItemParams), responses((status = 200, body = Page<Step>)))]
 async fn items(
@@ -483,24 +466,7 @@ async fn items(
     Params(params): Params<ItemParams>,
 ) -> Result<Json<Page<Step>>, Problem> {
     batch_run(&app, &who, id).await?;
-    let limit = params.limit.unwrap_or(100);
-    if !(1..=1000).contains(&limit) {
-        return Err(Problem::invalid(
-            format!("limit: expected 1 to 1000, got `{limit}`"),
-            Vec::new(),
-        ));
-    }
-    let plan = app.engine.plan(id).await?;
-    let step = plan.step_index(ITEMS).ok_or_else(Problem::internal)?;
-    let found = app
-        .engine
-        .items(id, step, params.cursor.map_or(-1, i64::from), limit)
-        .await?;
-    let is_full = found.len() == limit as usize;
-    let last = found.last().and_then(|task| task.item).filter(|_| is_full);
-    let now = app.engine.now();
-    let found = found.into_iter().map(|task| Step::new(task, now)).collect();
-    Ok(Json(Page::new(found, last.map(|item| item.to_string()))))
+    items_of(&app, id, ITEMS, &params).await
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::auth::{Principal, Reader, Submitter};
-use crate::extract::{Body, Params, RunPath, patience};
+use crate::extract::{Body, Params, RunPath, limit, patience};
 use crate::files::{self, Part};
 use crate::problem::Problem;
 use crate::wire::{Page, Run, RunDetail, Step, parse_time};
@@ -288,12 +288,9 @@ impl ListParams {
             owner: who.limited_to(),
             text: self.q.clone().filter(|q| !q.is_empty()),
             top_only: !self.all,
-            limit: self.limit.unwrap_or(50),
+            limit: limit(self.limit, 50, 500)?,
             ..RunFilter::default()
         };
-        if !(1..=500).contains(&filter.limit) {
-            return Err(wrong("limit", "1 to 500", &filter.limit.to_string()));
-        }
         if filter.text.as_ref().is_some_and(|text| text.len() > 200) {
             return Err(wrong("q", "200 bytes at most", "more"));
         }

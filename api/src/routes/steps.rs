@@ -1,5 +1,6 @@
 //! What happened within a run: items, attempts, log lines.
 
+use aquatint_engine::id::RunId;
 use axum::Json;
 use axum::extract::Path;
 use axum::extract::State;
@@ -10,7 +11,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::auth::Reader;
-use crate::extract::{Params, RunPath};
+use crate::extract::{Params, RunPath, limit};
 use crate::problem::Problem;
 use crate::wire::{Attempt, LogLine, Page, Step};
 
@@ -44,19 +45,23 @@ async fn items(
     Params(params): Params<ItemParams>,
 ) -> Result<Json<Page<Step>>, Problem> {
     app.run(&who, id).await?;
-    let limit = params.limit.unwrap_or(100);
-    if !(1..=1000).contains(&limit) {
-        return Err(Problem::invalid(
-            format!("limit: expected 1 to 1000, got `{limit}`"),
-            Vec::new(),
-        ));
-    }
-    let plan = app.engine.plan(id).await?;
+    items_of(&app, id, &step, &params).await
+}
+
+/// A page of the items of a mapped step.
+pub(crate) async fn items_of(
+    app: &App,
+    run: RunId,
+    step: &str,
+    params: &ItemParams,
+) -> Result<Json<Page<Step>>, Problem> {
+    let limit = limit(params.limit, 100, 1000)?;
+    let plan = app.engine.plan(run).await?;
     let index = plan
-        .step_index(&step)
-        .ok_or_else(|| Problem::not_found("step", &step))?;
+        .step_index(step)
+        .ok_or_else(|| Problem::not_found("step", step))?;
     let after = params.cursor.map_or(-1, i64::from);
-    let found = app.engine.items(id, index, after, limit).await?;
+    let found = app.engine.items(run, index, after, limit).await?;
     let is_full = found.len() == limit as usize;
     let last = found.last().and_then(|task| task.item);
     let now = app.engine.now();
