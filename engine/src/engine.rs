@@ -5,10 +5,12 @@ mod operators;
 mod published;
 mod read;
 mod records;
+mod schedules;
 mod submit;
 
 pub(crate) use published::refresh;
 pub use read::Watch;
+pub use schedules::{SCHEDULE_TAG, ScheduleError, ScheduleView, Ticked};
 pub use submit::{Submission, Submitted};
 
 use std::collections::HashSet;

@@ -5,6 +5,7 @@
 //! - [`id`], [`time`]: words and the clock;
 //! - [`workflow`], [`retry`]: what a definition says;
 //! - [`run`], [`transition`]: what a run is, and every decision about it;
+//! - [`schedule`]: when runs begin by themselves; [`scheduler`] looks at it every second;
 //! - [`task`], [`artifact`], [`registry`]: what a step's code sees;
 //! - [`library`]: the definitions a process knows;
 //! - [`store`]: the truth, in SQL; `transport`: the doorbell;
@@ -20,6 +21,8 @@ pub mod library;
 pub mod registry;
 pub mod retry;
 pub mod run;
+pub mod schedule;
+pub mod scheduler;
 pub mod store;
 pub mod task;
 pub mod time;
@@ -34,6 +37,7 @@ pub use error::EngineError;
 pub use library::Library;
 pub use registry::Registry;
 pub use run::{RunState, TaskState};
+pub use scheduler::Scheduler;
 pub use store::{
     Database, Durability, Farewell, PostgresUrl, QueueAction, RunAction, RunFilter, WorkerAction,
 };

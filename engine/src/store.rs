@@ -69,7 +69,7 @@ pub(crate) use demand::{Abilities, Demand, Lane};
 pub(crate) use holdings::{Halt, Holdings};
 pub(crate) use notifier::{Herald, Hint, Tidings};
 pub(crate) use op::{Answer, AttemptReport, Op, Overdue, WorkerRow};
-pub(crate) use records::Keep;
+pub(crate) use records::{Fire, Keep};
 pub(crate) use workers::{Wanted, WorkerStatus};
 
 use connection::Connection;

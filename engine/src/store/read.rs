@@ -39,6 +39,7 @@ struct RunColumns(
     Option<String>,
     Option<String>,
     Option<Timestamp>,
+    Option<String>,
 );
 
 #[derive(Deserialize)]
@@ -102,6 +103,7 @@ pub(super) fn run_view(row: &str) -> Result<RunView, StoreError> {
         idempotency_key: r.18,
         owner: r.19,
         expires_at: r.20,
+        notify: maybe(r.21, "runs.notify")?.unwrap_or_default(),
     })
 }
 

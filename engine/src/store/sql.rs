@@ -159,10 +159,14 @@ statements! {
         VERSIONS = "select json_array(version, created_at) from workflow_versions where name = $1 order by created_at desc limit 100";
         RECORDS = "select json_array(id, body, revision, created_at, updated_at) from records where kind = $1 order by id";
         RECORD = "select json_array(id, body, revision, created_at, updated_at) from records where kind = $1 and id = $2";
-        #[doc = "$4 is the revision seen: 0 for none, -1 for whatever is there."]
-        KEEP_RECORD = "insert into records (kind, id, body, revision, created_at, updated_at) \
-            select $1, $2, $3, 1, cast($5 as bigint), cast($5 as bigint) where $4 <= 0 or exists (select 1 from records where kind = $1 and id = $2) \
-            on conflict (kind, id) do update set body = excluded.body, revision = records.revision + 1, updated_at = excluded.updated_at \
+        DUE_RECORDS = "select json_array(id, body, revision, created_at, updated_at) from records \
+            where kind = $1 and due_at is not null and due_at <= $2 order by due_at limit $3";
+        #[doc = "$4 is the revision seen: 0 for none, -1 for whatever is there. $6 is when to look at it, 0 for never."]
+        KEEP_RECORD = "insert into records (kind, id, body, revision, created_at, updated_at, due_at) \
+            select $1, $2, $3, 1, cast($5 as bigint), cast($5 as bigint), nullif(cast($6 as bigint), 0) \
+            where $4 <= 0 or exists (select 1 from records where kind = $1 and id = $2) \
+            on conflict (kind, id) do update set body = excluded.body, revision = records.revision + 1, \
+            updated_at = excluded.updated_at, due_at = excluded.due_at \
             where records.revision = $4 or $4 < 0 returning cast(revision as text)";
         FORGET_RECORD = "delete from records where kind = $1 and id = $2 and (revision = $3 or $3 < 0) returning id";
         FEED = "select json_array(position, run_id, body) from events where position > $1 order by position limit $2";

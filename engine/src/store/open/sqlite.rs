@@ -24,6 +24,11 @@ const MIGRATIONS: &[Step] = &[
         "clients",
         include_str!("../../../../migrations/sqlite/0002_clients.sql"),
     ),
+    (
+        3,
+        "schedules",
+        include_str!("../../../../migrations/sqlite/0003_schedules.sql"),
+    ),
 ];
 
 /// How long to wait for another process's transaction.
