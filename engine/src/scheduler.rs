@@ -36,10 +36,7 @@ struct EverySecond;
 
 impl<Tz> apalis_cron::Schedule<Tz> for EverySecond {
     fn next_tick(&mut self, _: &Tz) -> Option<Tick<Tz>> {
-        let since_epoch = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
-        Some(Tick::new(since_epoch.as_secs() + 1))
+        Some(Tick::new(crate::time::system_second() + 1))
     }
 }
 

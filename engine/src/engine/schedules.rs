@@ -10,24 +10,18 @@
 //! - a run carries schedule and due time as its idempotency key, which a range made up for twice meets;
 //! - a due time only goes forward: a clock that was set back fires nothing again.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+mod tick;
 
-use super::{Engine, Submission};
+use serde::{Deserialize, Serialize};
+
+use super::Engine;
 use crate::error::EngineError;
 use crate::id::RunId;
-use crate::run::NewRun;
-use crate::schedule::{
-    Clockwork, Counts, Firing, Happened, MAX_WAITING, Schedule, Standing, decide,
-};
-use crate::store::{Answer, Fire, Keep, Op, Record, RunAction, StoreError};
+use crate::schedule::{Clockwork, Counts, Firing, Happened, MAX_WAITING, Schedule, Standing};
+use crate::store::{Answer, Fire, Keep, Op, Record};
 use crate::time::Timestamp;
-use crate::workflow::{Prepared, Scope, Template};
 
 const KIND: &str = "schedule";
-
-/// Schedules looked at in one tick at most; the rest follows at once.
-const MANY: i64 = 200;
 
 /// The tag of every run of a schedule: this, and its id.
 pub const SCHEDULE_TAG: &str = "aquatint:schedule:";
@@ -45,7 +39,7 @@ struct Kept {
 }
 
 /// A schedule, and how it stands.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ScheduleView {
     /// Its name.
@@ -376,8 +370,7 @@ impl Engine {
             );
             return Err(ScheduleError::Range { reason }.into());
         }
-        let many = std::cell::Cell::new(0);
-        self.restand(id, |kept| {
+        let view = self.restand(id, |kept| {
             let clockwork = kept.clockwork()?;
             let range = || {
                 let start = Timestamp(from.0 - 1);
@@ -394,11 +387,10 @@ impl Engine {
             kept.standing.waiting.extend(range());
             kept.standing.waiting.sort();
             kept.standing.waiting.dedup();
-            many.set(kept.standing.waiting.len());
             Ok(())
         })
         .await?;
-        Ok(many.get())
+        Ok(view.waiting.len())
     }
 
     /// Takes over what the definitions of this process say of schedules; what they say no more is forgotten.
@@ -428,7 +420,7 @@ impl Engine {
             if is_known && !said.contains_key(&record.id) {
                 match self.forget(KIND, &record.id, Some(record.revision)).await {
                     Ok(()) => {
-                        tracing::info!(schedule.id = %record.id, "schedule `{}` is in no definition any more", record.id)
+                        tracing::info!(schedule.id = %record.id, "schedule `{}` is in no definition any more", record.id);
                     }
                     Err(EngineError::Conflict { .. }) => {}
                     Err(error) => return Err(error),
@@ -459,150 +451,6 @@ impl Engine {
         }
         Ok(())
     }
-
-    /// Looks at the schedules whose time has come, once; schedulers do so every second.
-    ///
-    /// # Errors
-    /// A store error.
-    pub async fn tick(&self) -> Result<Ticked, EngineError> {
-        let mut ticked = Ticked::default();
-        let due = self
-            .shared
-            .store
-            .due_records(KIND, self.now(), MANY)
-            .await?;
-        for record in &due {
-            let Some(kept) = Kept::read(record) else {
-                continue;
-            };
-            match self.tick_one(record, kept).await {
-                Ok(Some(started)) => {
-                    ticked.moved += 1;
-                    ticked.started += started;
-                }
-                Ok(None) => ticked.left += 1,
-                Err(error @ EngineError::Store(StoreError::Closed)) => return Err(error),
-                Err(error) => {
-                    // One must not keep the others from their time.
-                    tracing::warn!(schedule.id = %record.id, %error, "schedule `{}` could not be looked at; trying again", record.id);
-                    ticked.left += 1;
-                }
-            }
-        }
-        Ok(ticked)
-    }
-
-    /// How many runs one schedule's ticks began; nothing where it was left as it is.
-    async fn tick_one(&self, record: &Record, kept: Kept) -> Result<Option<usize>, EngineError> {
-        let id = record.id.as_str();
-        let workflow = kept.schedule.workflow.as_str();
-        if self.library().source(workflow).is_none() {
-            super::refresh(&self.shared).await?;
-            if self.library().source(workflow).is_none() {
-                // Another process may know it. That nobody does shows in the health check.
-                return Ok(None);
-            }
-        }
-        let clockwork = kept.clockwork()?;
-        let last = kept.standing.last_run();
-        let is_busy = match last {
-            Some(run) => self.is_under_way(run).await?,
-            None => false,
-        };
-        let now = self.now();
-        let decision = decide(&kept.schedule, id, &clockwork, &kept.standing, now, is_busy);
-        if decision.start.is_empty() && decision.standing == kept.standing {
-            return Ok(None);
-        }
-        if let (true, Some(run)) = (decision.cancel, last) {
-            // Cancelled first, and again if we die before the commit: it was to go either way.
-            match self.act(run, RunAction::Cancel).await {
-                Ok(_) => {
-                    tracing::info!(run.id = %run, schedule.id = %id, "cancelled for the next tick of its schedule")
-                }
-                // It has just ended.
-                Err(EngineError::Refused(_) | EngineError::Store(StoreError::NotFound { .. })) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let mut moved = Kept {
-            standing: decision.standing,
-            ..kept
-        };
-        let mut runs = Vec::with_capacity(decision.start.len());
-        for due in decision.start {
-            match self.run_of(id, &moved.schedule, moved.owner.clone(), Some(due)) {
-                Ok(new) => {
-                    let run = new.id;
-                    moved
-                        .standing
-                        .note(Some(due), now, Happened::Started { run });
-                    runs.push(new);
-                }
-                Err(error) => {
-                    let reason: String = error.to_string().chars().take(500).collect();
-                    tracing::error!(schedule.id = %id, "schedule `{id}` began nothing: {reason}");
-                    moved
-                        .standing
-                        .note(Some(due), now, Happened::Refused { reason });
-                }
-            }
-        }
-        let started = runs.len();
-        let keep = moved.keep(id, Some(record.revision));
-        let begun = self.fire(Fire { keep, runs }).await?;
-        Ok(begun.map(|_| started))
-    }
-
-    async fn is_under_way(&self, run: RunId) -> Result<bool, EngineError> {
-        match self.shared.store.run(run).await {
-            Ok(run) => Ok(!run.state.is_terminal()),
-            Err(StoreError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn fire(&self, fire: Fire) -> Result<Option<Vec<(RunId, bool)>>, EngineError> {
-        match self.shared.store.write(Op::Fire(Box::new(fire))).await? {
-            Answer::Fired(begun) => Ok(begun),
-            other => unreachable!("firing is answered by Fired, not {other:?}"),
-        }
-    }
-
-    /// The run of a tick; without a due time, of somebody's wish.
-    fn run_of(
-        &self,
-        id: &str,
-        schedule: &Schedule,
-        owner: Option<String>,
-        due: Option<Timestamp>,
-    ) -> Result<NewRun, EngineError> {
-        let definition = self.library().get(schedule.workflow.as_str())?;
-        let facts = json!({
-            "scheduled_at": due.unwrap_or_else(|| self.now()).to_string(),
-            "schedule": id,
-            "workflow": schedule.workflow.as_str(),
-        });
-        let inputs = inputs(&schedule.inputs, &facts)?;
-        let submission = Submission {
-            idempotency_key: due.map(|due| format!("schedule/{id}/{}", due.0)),
-            priority: schedule.priority,
-            tags: vec![format!("{SCHEDULE_TAG}{id}")],
-            owner,
-            ..Submission::new(schedule.workflow.to_string(), inputs)
-        };
-        self.prepare(&definition, submission)
-    }
-}
-
-/// A schedule's inputs, its expressions evaluated.
-fn inputs(template: &Value, facts: &Value) -> Result<Value, EngineError> {
-    let wrong = |error: String| EngineError::from(ScheduleError::Inputs { reason: error });
-    let template = Template::parse(template.clone()).map_err(|error| wrong(error.message))?;
-    let scope = Scope::new().run(Prepared::from_json(facts));
-    template
-        .evaluate(&scope)
-        .map_err(|error| wrong(error.message))
 }
 
 /// A schedule that is new, or says something new.
