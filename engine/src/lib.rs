@@ -6,16 +6,19 @@
 //! - [`workflow`], [`retry`]: what a definition says;
 //! - [`run`], [`transition`]: what a run is, and every decision about it;
 //! - [`schedule`]: when runs begin by themselves; [`scheduler`] looks at it every second;
+//! - [`health`], [`alert`]: what is wrong, and who is told;
 //! - [`task`], [`artifact`], [`registry`]: what a step's code sees;
 //! - [`library`]: the definitions a process knows;
 //! - [`store`]: the truth, in SQL; `transport`: the doorbell;
 //! - [`worker`]: a process that does the work;
 //! - [`engine`]: the only door.
 
+pub mod alert;
 pub mod artifact;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod health;
 pub mod id;
 pub mod library;
 pub mod registry;

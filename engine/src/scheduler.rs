@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::alert::Alerts;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::library::Library;
@@ -28,6 +29,7 @@ pub struct Scheduler {
     stopping: CancellationToken,
     looks: JoinHandle<()>,
     ticks: JoinHandle<()>,
+    watch: Option<JoinHandle<()>>,
 }
 
 /// Every full second, by the system's clock.
@@ -41,10 +43,13 @@ impl<Tz> apalis_cron::Schedule<Tz> for EverySecond {
 }
 
 impl Engine {
-    /// Begins to look after schedules in this process, those of its definitions included.
+    /// Begins to look after schedules in this process, those of its definitions included, and, where
+    /// somebody is to be told of what is wrong, after that.
     #[must_use]
-    pub fn start_scheduler(&self) -> Scheduler {
+    pub fn start_scheduler(&self, alerts: Option<Alerts>) -> Scheduler {
         let stopping = CancellationToken::new();
+        let watch =
+            alerts.map(|alerts| tokio::spawn(watch(self.clone(), alerts, stopping.clone())));
         let due = Arc::new(Notify::new());
         let ticks = tokio::spawn(tick(Arc::clone(&due)));
         let looks = tokio::spawn(look(self.clone(), due, stopping.clone()));
@@ -52,6 +57,7 @@ impl Engine {
             stopping,
             looks,
             ticks,
+            watch,
         }
     }
 }
@@ -61,10 +67,10 @@ impl Scheduler {
     pub async fn stop(self) {
         self.stopping.cancel();
         self.ticks.abort();
-        if let Err(error) = self.looks.await
-            && error.is_panic()
-        {
-            tracing::error!("the scheduler panicked");
+        for task in [Some(self.looks), self.watch].into_iter().flatten() {
+            if task.await.is_err_and(|error| error.is_panic()) {
+                tracing::error!("the scheduler panicked");
+            }
         }
     }
 }
@@ -99,6 +105,23 @@ async fn look(engine: Engine, due: Arc<Notify>, stopping: CancellationToken) {
         tokio::select! {
             _ = tokio::time::timeout(SLOW_POLL, due.notified()) => {}
             () = stopping.cancelled() => return,
+        }
+    }
+}
+
+/// Not a task of a worker: that no worker lives is the first thing worth telling.
+async fn watch(engine: Engine, alerts: Alerts, stopping: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(alerts.look_every) => {}
+            () = stopping.cancelled() => return,
+        }
+        match engine.watch_alerts(&alerts).await {
+            Ok(_) => {}
+            Err(EngineError::Store(StoreError::Closed)) => return,
+            Err(error) => {
+                tracing::error!(%error, "cannot look whether anything is wrong; trying again")
+            }
         }
     }
 }

@@ -95,7 +95,7 @@ pub(crate) async fn serve(context: &Context, args: WorkerArgs, api: Option<Front
     } else {
         None
     };
-    let scheduler = (!args.no_scheduler).then(|| engine.start_scheduler());
+    let scheduler = (!args.no_scheduler).then(|| engine.start_scheduler(None));
     if let Some(server) = &server {
         context.say(&server.greeting);
     }

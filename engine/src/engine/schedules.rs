@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::Engine;
 use crate::error::EngineError;
 use crate::id::RunId;
-use crate::schedule::{Clockwork, Counts, Firing, Happened, MAX_WAITING, Schedule, Standing};
+use crate::schedule::{
+    Clockwork, Counts, Firing, Happened, MAX_WAITING, PUNCTUAL_MS, Schedule, Standing,
+};
 use crate::store::{Answer, Fire, Keep, Op, Record};
 use crate::time::Timestamp;
 
@@ -186,6 +188,23 @@ impl Kept {
 }
 
 impl Engine {
+    /// Schedules that should have been looked at a minute ago, and for how long, ms. What waits for its
+    /// turn is not late.
+    pub(super) async fn late_schedules(
+        &self,
+        now: Timestamp,
+    ) -> Result<Vec<(String, i64)>, EngineError> {
+        let before = Timestamp(now.0 - PUNCTUAL_MS);
+        let due = self.shared.store.due_records(KIND, before, 1_000).await?;
+        let late = due.iter().filter_map(|record| {
+            let kept = Kept::read(record)?;
+            let due = kept.standing.due.filter(|_| !kept.standing.paused)?;
+            let late_ms = now.since_ms(kept.schedule.fires_at(&record.id, due));
+            (late_ms > PUNCTUAL_MS).then(|| (record.id.clone(), late_ms))
+        });
+        Ok(late.collect())
+    }
+
     /// Every schedule, by name.
     ///
     /// # Errors

@@ -516,14 +516,6 @@ impl Store {
         Ok(false)
     }
 
-    pub(crate) async fn expired_runs(&self, now: Timestamp) -> Result<Vec<RunId>, StoreError> {
-        let ids = self
-            .readers
-            .texts(&sql::EXPIRED_RUNS, [now.0.into()])
-            .await?;
-        Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
-    }
-
     pub(crate) async fn is_busy(&self) -> Result<bool, StoreError> {
         Ok(!self
             .readers

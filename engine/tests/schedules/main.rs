@@ -484,7 +484,7 @@ async fn a_scheduler_of_a_process_begins_what_is_due_by_itself() {
         .await
         .unwrap();
     let mut changes = engine.changes();
-    let scheduler = engine.start_scheduler();
+    let scheduler = engine.start_scheduler(None);
     let done = async {
         loop {
             let runs = engine.runs(&RunFilter::default()).await.unwrap();

@@ -59,6 +59,8 @@ pub(in crate::store) async fn connect(
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(false)
         .statement_cache_capacity(128)
+        // Of a new file only: pages that are free can be given back a few at a time.
+        .auto_vacuum(sqlx::sqlite::SqliteAutoVacuum::Incremental)
         .pragma("cache_size", "-8192")
         .pragma("wal_autocheckpoint", "1000")
         .pragma("temp_store", "memory")
