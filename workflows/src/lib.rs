@@ -35,6 +35,9 @@ macro_rules! embed {
 #[must_use]
 pub fn all() -> &'static [Embedded] {
     embed![
+        "clean-up.yaml",
+        "emergency-clean-up.yaml",
+        "health-check.yaml",
         "image-batch.yaml",
         "image-enhancement.yaml",
         "image-generation.yaml",
