@@ -6,6 +6,7 @@
 mod api;
 mod layer;
 mod name;
+mod smtp;
 mod storage;
 mod worker;
 
@@ -59,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) durability: Durability,
     pub(crate) lease: Duration,
     pub(crate) tasks: aquatint_tasks::Options,
+    /// The server that mail is sent by.
+    pub(crate) smtp: Option<aquatint_tasks::email_send::Server>,
     layers: Layers,
 }
 
@@ -114,6 +117,8 @@ struct Keys {
     lease: String,
     #[serde(default)]
     tasks: aquatint_tasks::Options,
+    #[serde(default)]
+    smtp: smtp::SmtpKeys,
 }
 
 impl Settings {
@@ -150,6 +155,7 @@ impl Settings {
             Exit::Usage(format!("{}: {message}", at("queues")))
         })?;
         let worker = WorkerSettings::read(&keys, &at)?;
+        let smtp = smtp::server(keys.smtp, &at)?;
         let api = ApiSettings::read(keys.listen.as_deref(), keys.api, &at)?;
         let lease = humantime::parse_duration(&keys.lease)
             .ok()
@@ -213,6 +219,7 @@ impl Settings {
             durability: keys.durability,
             lease,
             tasks: keys.tasks,
+            smtp,
             layers: Layers(figment),
         })
     }

@@ -55,6 +55,7 @@ impl Context {
         let hooks = Arc::new(Webhooks(Arc::clone(&self.engine)));
         let allow_private = self.settings.api.allow_private_webhooks;
         aquatint_tasks::register_webhooks(&mut registry, hooks, allow_private);
+        aquatint_tasks::register_email(&mut registry, self.settings.smtp.clone());
         registry
     }
 

@@ -35,6 +35,7 @@ macro_rules! embed {
 #[must_use]
 pub fn all() -> &'static [Embedded] {
     embed![
+        "email-delivery.yaml",
         "image-batch.yaml",
         "image-enhancement.yaml",
         "image-generation.yaml",
