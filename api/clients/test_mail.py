@@ -23,6 +23,9 @@ from client import submit
 USER, PASSWORD = "media", "c0rrect-horse/battery"
 FROM = "Aquatint <media@example.org>"
 
+# Behind TLS from the first byte on, it does not see that there is TLS.
+pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
+
 
 @dataclass
 class Postbox:
@@ -61,9 +64,7 @@ class Postbox:
                 authenticator=self.authenticate,
             )
 
-        serving = self.loop.create_server(
-            protocol, "127.0.0.1", 0, ssl=context if self.mode == "tls" else None
-        )
+        serving = self.loop.create_server(protocol, "127.0.0.1", 0, ssl=context if self.mode == "tls" else None)
         self.server = self.loop.run_until_complete(serving)
         self.port = self.server.sockets[0].getsockname()[1]
         ready.set()
@@ -148,16 +149,14 @@ def connect(server) -> httpx.Client:
 def send(server, **inputs) -> dict:
     inputs = {"to": ["someone@example.org"], "subject": "It is done", "text": "All of it.", **inputs}
     with connect(server) as api:
-        run = submit(api, "email-delivery", "60s", inputs=inputs)
-        steps = api.get(f"/api/v1/runs/{run['id']}/steps").json()
-    return run | {"steps": steps}
+        return submit(api, "email-delivery", "60s", inputs=inputs)
 
 
 def failure(run: dict) -> dict:
-    """Why a run failed, and that one attempt was enough to say so."""
+    """Why a run failed."""
     assert run["state"] == "failed", run
     assert PASSWORD not in str(run)
-    return run["error"]
+    return run["failure"]
 
 
 @pytest.mark.parametrize("mode", ["tls", "starttls", "none"])
@@ -185,7 +184,7 @@ def test_a_message_arrives_as_it_was_meant(postbox, sender, mode):
     assert message["subject"] == "Fertig: schöne Bilder"
     assert message["message-id"] == "<order-17@example.org>"
     assert message["auto-submitted"] == "auto-generated"
-    assert message.get_body(("plain",)).get_content().rstrip() == "Grüße\n.\nfrom here"
+    assert message.get_body(("plain",)).get_content().splitlines() == ["Grüße", ".", "from here"]
     assert message.get_body(("html",)).get_content().rstrip() == "<p>Grüße"
 
 
