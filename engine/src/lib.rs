@@ -7,6 +7,7 @@
 //! - [`run`], [`transition`]: what a run is, and every decision about it;
 //! - [`task`], [`artifact`], [`registry`]: what a step's code sees;
 //! - [`library`]: the definitions a process knows;
+//! - [`layer`]: what a program may put around every attempt;
 //! - [`store`]: the truth, in SQL; `transport`: the doorbell;
 //! - [`worker`]: a process that does the work;
 //! - [`engine`]: the only door.
@@ -16,6 +17,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod id;
+pub mod layer;
 pub mod library;
 pub mod registry;
 pub mod retry;
