@@ -170,12 +170,12 @@ fn a_server_that_cannot_be_used_is_refused_by_the_field_at_fault() {
         ("from", |o| o.from = Some("nobody".to_owned())),
         ("user", |o| o.user = Some("me".to_owned())),
         ("password", |o| {
-            o.password = Some(PASSWORD.to_owned().into())
+            o.password = Some(PASSWORD.to_owned().into());
         }),
         ("tls", |o| o.tls = Some(Security::None)),
         ("hello", |o| o.hello = Some("a b".to_owned())),
         ("allowed_recipients", |o| {
-            o.allowed_recipients = Some(vec!["*.org".to_owned()])
+            o.allowed_recipients = Some(vec!["*.org".to_owned()]);
         }),
     ];
     for (field, change) in cases {
