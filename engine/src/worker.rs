@@ -143,6 +143,7 @@ impl Worker {
         shared: Arc<Shared>,
         config: WorkerConfig,
     ) -> Result<Self, StoreError> {
+        meter::begin();
         let id = WorkerId::new(shared.config.clock.now());
         let mut queues = config.queues.clone();
         let control = QueueName::new(CONTROL_QUEUE).expect("the control queue's name is a name");
