@@ -37,6 +37,7 @@ pub(super) fn server(keys: SmtpKeys, at: &impl Fn(&str) -> String) -> Result<Opt
         })?),
     };
     let is_url = keys.url.is_some();
+    let has_sender = keys.from.is_some();
     // A URL says all of it: half of one server and half of another is none.
     let mut options = match &keys.url {
         Some(url) => read(url).map_err(|message| wrong("smtp.url", &message))?,
@@ -56,6 +57,14 @@ pub(super) fn server(keys: SmtpKeys, at: &impl Fn(&str) -> String) -> Result<Opt
     let server = Server::new(options).map_err(|error| {
         let key = match error.field {
             "host" | "port" | "tls" | "user" | "password" if is_url => "url",
+            // What is missing is missed by the server, so that is the setting to name.
+            "from" if !has_sender => {
+                if is_url {
+                    "url"
+                } else {
+                    "host"
+                }
+            }
             field => field,
         };
         wrong(&format!("smtp.{key}"), &error.message)

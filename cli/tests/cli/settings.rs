@@ -97,7 +97,7 @@ fn a_wrong_setting_is_refused_with_its_place_and_the_nearest_name() {
         ),
         (
             "[smtp]\nhost = \"mail.example.org\"",
-            "aquatint.toml: smtp.from: a sender is missing; example: media@example.org",
+            "aquatint.toml: smtp.host: the server lacks a sender; set `from` under [smtp]",
         ),
         (
             "[smtp]\nhost = \"mail.example.org\"\nfrom = \"a@example.org\"\ntls = \"none\"",

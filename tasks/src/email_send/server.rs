@@ -145,7 +145,7 @@ impl Server {
         let Some(from) = options.from else {
             return wrong(
                 "from",
-                "a sender is missing; example: media@example.org".to_owned(),
+                "the server lacks a sender; set `from` under [smtp], or AQUATINT_SMTP_FROM; example: media@example.org".to_owned(),
             );
         };
         let Ok(from) = from.parse::<Mailbox>() else {
