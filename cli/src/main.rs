@@ -127,6 +127,8 @@ enum Command {
     Workers(commands::workers::Workers),
     /// List queues and what waits in them, or steer them
     Queues(commands::queues::Queues),
+    /// List what begins by itself, or make, pause and trigger schedules
+    Schedules(commands::schedules::Schedules),
     /// Recount everything the database promises
     Check(commands::check::Check),
     /// Delete expired runs, and files that nobody needs
@@ -212,6 +214,7 @@ fn dispatch(cli: Cli) -> Result {
         Command::Worker(args) => block_on(commands::worker::run(&context, args)),
         Command::Workers(args) => block_on(commands::workers::run(&context, args)),
         Command::Queues(args) => block_on(commands::queues::run(&context, args)),
+        Command::Schedules(args) => block_on(commands::schedules::run(&context, args)),
         Command::Check(args) => block_on(commands::check::run(&context, args)),
         Command::Clean(args) => block_on(commands::clean::run(&context, args)),
         Command::Doctor(args) => block_on(commands::doctor::run(&context, args)),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aquatint_engine::engine::Upkeep;
 use clap::Args;
 
 use crate::context::Context;
@@ -19,13 +20,14 @@ pub(crate) struct Clean {
 /// Cleans.
 pub(crate) async fn run(context: &Context, args: Clean) -> Result {
     let engine = context.open_store().await?;
-    let swept = engine.clean(args.min_age).await;
+    let cleaned = engine.clean(&Upkeep::of(args.min_age)).await;
     engine.close().await;
-    let swept = swept?;
+    let cleaned = cleaned?;
     context.say(&format!(
-        "removed {}, {}",
-        output::count(swept.files, "file"),
-        output::size(swept.bytes)
+        "removed {}, {}, {}",
+        output::count(cleaned.runs, "run"),
+        output::count(cleaned.files, "file"),
+        output::size(cleaned.file_bytes)
     ));
     Ok(())
 }

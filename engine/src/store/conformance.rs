@@ -27,6 +27,7 @@ macro_rules! on_both {
 mod claims;
 mod clients;
 mod commits;
+mod fires;
 mod foresight;
 mod leases;
 mod limits;

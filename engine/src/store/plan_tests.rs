@@ -45,6 +45,7 @@ static HOT: &[&Statement] = &[
     &sql::LATE_RUNS,
     &sql::OVERDUE_TASKS,
     &sql::ANY_UNFINISHED,
+    &sql::DUE_RECORDS,
     &sql::DELETE_CACHE,
     &sql::DELETE_ARTIFACTS,
 ];

@@ -39,6 +39,7 @@ struct RunColumns(
     Option<String>,
     Option<String>,
     Option<Timestamp>,
+    Option<String>,
 );
 
 #[derive(Deserialize)]
@@ -102,6 +103,7 @@ pub(super) fn run_view(row: &str) -> Result<RunView, StoreError> {
         idempotency_key: r.18,
         owner: r.19,
         expires_at: r.20,
+        notify: maybe(r.21, "runs.notify")?.unwrap_or_default(),
     })
 }
 
@@ -523,14 +525,6 @@ impl Store {
             }
         }
         Ok(false)
-    }
-
-    pub(crate) async fn expired_runs(&self, now: Timestamp) -> Result<Vec<RunId>, StoreError> {
-        let ids = self
-            .readers
-            .texts(&sql::EXPIRED_RUNS, [now.0.into()])
-            .await?;
-        Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
     }
 
     pub(crate) async fn is_busy(&self) -> Result<bool, StoreError> {

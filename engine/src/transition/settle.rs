@@ -482,7 +482,9 @@ impl Workset {
         let retention = self.plan.retention;
         let run = self.run_mut();
         run.finished_at = Some(now);
-        run.expires_at = retention.map(|keep| now.after(keep));
+        // A run that does a step's work is kept as long as the one above it.
+        let is_top = run.parent.is_none();
+        run.expires_at = retention.filter(|_| is_top).map(|keep| now.after(keep));
         let outcome = match failure {
             None => {
                 run.state = RunState::Succeeded;

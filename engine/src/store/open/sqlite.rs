@@ -24,6 +24,11 @@ const MIGRATIONS: &[Step] = &[
         "clients",
         include_str!("../../../../migrations/sqlite/0002_clients.sql"),
     ),
+    (
+        3,
+        "schedules",
+        include_str!("../../../../migrations/sqlite/0003_schedules.sql"),
+    ),
 ];
 
 /// How long to wait for another process's transaction.
@@ -54,6 +59,8 @@ pub(in crate::store) async fn connect(
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(false)
         .statement_cache_capacity(128)
+        // Of a new file only: pages that are free can be given back a few at a time.
+        .auto_vacuum(sqlx::sqlite::SqliteAutoVacuum::Incremental)
         .pragma("cache_size", "-8192")
         .pragma("wal_autocheckpoint", "1000")
         .pragma("temp_store", "memory")
