@@ -9,6 +9,7 @@
 //! - [`health`], [`alert`]: what is wrong, and who is told;
 //! - [`task`], [`artifact`], [`registry`]: what a step's code sees;
 //! - [`library`]: the definitions a process knows;
+//! - [`layer`]: what a program may put around every attempt;
 //! - [`store`]: the truth, in SQL; `transport`: the doorbell;
 //! - [`worker`]: a process that does the work;
 //! - [`engine`]: the only door.
@@ -20,6 +21,7 @@ pub mod engine;
 pub mod error;
 pub mod health;
 pub mod id;
+pub mod layer;
 pub mod library;
 pub mod registry;
 pub mod retry;

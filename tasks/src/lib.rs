@@ -5,7 +5,7 @@
 //! - [`summarize`]: what came of a batch;
 //! - [`train`], [`compare_models`], [`predict`]: models of tables, learned, ranked and asked;
 //! - [`http_request`], [`command_run`]: the world outside, closed unless [`Options`] opens it;
-//! - [`webhook_deliver`]: tells others what happened here;
+//! - [`webhook_deliver`], [`email_send`]: tell others what happened here;
 //! - [`maintenance`]: an installation that looks after itself;
 //! - [`echo`], [`sleep`], [`fail`]: to wire, to wait, to try out failures;
 //! - [`provenance`]: where a picture came from, written into the picture.
@@ -16,6 +16,7 @@ pub mod command_run;
 pub mod compare_models;
 pub mod compose;
 pub mod echo;
+pub mod email_send;
 pub mod fail;
 pub mod generate;
 pub mod http_request;
@@ -64,6 +65,8 @@ pub fn register_all(registry: &mut Registry, options: &Options) {
         registry,
         &(Arc::new(maintenance::NoHouse) as Arc<dyn maintenance::House>),
     );
+    // Who has a mail server says so with [`register_email`].
+    register_email(registry, None);
     registry.register(echo::Echo);
     registry.register(sleep::Sleep);
     registry.register(fail::Fail);
@@ -82,6 +85,11 @@ pub fn register_webhooks(
 pub fn register_house(registry: &mut Registry, house: &Arc<dyn maintenance::House>) {
     registry.register(maintenance::Clean(Arc::clone(house)));
     registry.register(maintenance::CheckHealth(Arc::clone(house)));
+}
+
+/// Registers what sends mail, with the server to send it by.
+pub fn register_email(registry: &mut Registry, server: Option<email_send::Server>) {
+    registry.register(email_send::EmailSend::new(server));
 }
 
 #[cfg(test)]

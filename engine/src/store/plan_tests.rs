@@ -38,6 +38,7 @@ static HOT: &[&Statement] = &[
     &sql::NEXT_QUEUED,
     &sql::LOST_TASKS,
     &sql::OUTPUTS,
+    &sql::TRIES,
     &sql::EVENTS_AFTER,
     &sql::RUN_VIEW,
     &sql::NEEDED_DIGESTS,

@@ -396,6 +396,17 @@ impl Store {
         parsed.collect()
     }
 
+    /// How often a task has failed since its run began, or was last retried by somebody.
+    pub(crate) async fn tries(&self, key: TaskKey) -> Result<i64, StoreError> {
+        let which = [
+            key.run.to_string().into(),
+            i64::from(key.step).into(),
+            i64::from(key.item).into(),
+        ];
+        let found: Vec<(i64,)> = self.readers.rows(&sql::TRIES, which).await?;
+        Ok(found.first().map_or(0, |(tries,)| *tries))
+    }
+
     /// A step's own row and, where it is mapped, its items' in order.
     pub(crate) async fn outputs(
         &self,

@@ -238,6 +238,7 @@ statements! {
         RUN_STATE = "select state from runs where id = $1";
         FAILURE = "select failure from runs where id = $1";
         EVENTS_AFTER = "select body from events where run_id = $1 and seq > $2 order by seq limit $3";
+        TRIES = "select json_array(tries) from task_runs where run_id = $1 and step = $2 and item = $3";
         PROGRESS = "select json_array(step, item, progress) from task_runs \
             where run_id = $1 and state = 'running' and progress is not null";
         TASK_ROWS = "select json_array(step, item, state, held, queue, attempt, total, open, failed, \

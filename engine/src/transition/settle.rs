@@ -269,14 +269,7 @@ impl Workset {
         } else {
             row.tries += 1;
             let tries = u32::try_from(row.tries).unwrap_or(u32::MAX);
-            match error.remedy {
-                Remedy::Fail | Remedy::Cancelled => None,
-                Remedy::Retry | Remedy::RetryAfterMs(_) if !policy.covers(&error.class) => None,
-                Remedy::Retry => policy.delay(tries, chance),
-                Remedy::RetryAfterMs(asked) => policy
-                    .delay(tries, chance)
-                    .map(|wait| wait.max(std::time::Duration::from_millis(asked))),
-            }
+            policy.wait(tries, error, chance)
         };
         let attempt = row.attempt;
         row.token = None;
