@@ -3,6 +3,7 @@
 //! The only place that reads the environment. Where each value came from is
 //! kept, so that `aquatint doctor` can say it.
 
+mod alerts;
 mod api;
 mod layer;
 mod name;
@@ -24,6 +25,7 @@ use serde::Deserialize;
 
 use crate::exit::{Exit, Result};
 
+pub(crate) use alerts::AlertSettings;
 pub(crate) use api::ApiSettings;
 pub(crate) use name::nearest;
 pub(crate) use worker::{EARLIER_SLOTS, WorkerFlags, WorkerSettings};
@@ -62,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) tasks: aquatint_tasks::Options,
     /// The server that mail is sent by.
     pub(crate) smtp: Option<aquatint_tasks::email_send::Server>,
+    /// What is too much, and who is told.
+    pub(crate) alerts: AlertSettings,
     layers: Layers,
 }
 
@@ -119,6 +123,10 @@ struct Keys {
     tasks: aquatint_tasks::Options,
     #[serde(default)]
     smtp: smtp::SmtpKeys,
+    #[serde(default)]
+    health: alerts::HealthKeys,
+    #[serde(default)]
+    alerts: alerts::AlertKeys,
 }
 
 impl Settings {
@@ -156,6 +164,7 @@ impl Settings {
         })?;
         let worker = WorkerSettings::read(&keys, &at)?;
         let smtp = smtp::server(keys.smtp, &at)?;
+        let alerts = AlertSettings::read(&keys.health, keys.alerts, &at)?;
         let api = ApiSettings::read(keys.listen.as_deref(), keys.api, &at)?;
         let lease = humantime::parse_duration(&keys.lease)
             .ok()
@@ -220,6 +229,7 @@ impl Settings {
             lease,
             tasks: keys.tasks,
             smtp,
+            alerts,
             layers: Layers(figment),
         })
     }

@@ -131,8 +131,14 @@ enum Command {
     Schedules(commands::schedules::Schedules),
     /// Recount everything the database promises
     Check(commands::check::Check),
-    /// Delete expired runs, and files that nobody needs
-    Clean(commands::clean::Clean),
+    /// Look whether the installation is well: disk, memory, database, workers, queues
+    Health(commands::health::Health),
+    /// List what is wrong, or be silent about it for a while
+    Alerts(commands::alerts::Alerts),
+    /// List what the installation did to look after itself, or clean by hand
+    Maintenance(commands::maintenance::Maintenance),
+    /// Print what happens to runs, as it happens
+    Events(commands::events::Events),
     /// Look whether this installation is all right, and how it is set
     Doctor(commands::doctor::Doctor),
     /// Print a completion script for a shell
@@ -216,7 +222,10 @@ fn dispatch(cli: Cli) -> Result {
         Command::Queues(args) => block_on(commands::queues::run(&context, args)),
         Command::Schedules(args) => block_on(commands::schedules::run(&context, args)),
         Command::Check(args) => block_on(commands::check::run(&context, args)),
-        Command::Clean(args) => block_on(commands::clean::run(&context, args)),
+        Command::Health(args) => block_on(commands::health::run(&context, args)),
+        Command::Alerts(args) => block_on(commands::alerts::run(&context, args)),
+        Command::Maintenance(args) => block_on(commands::maintenance::run(&context, args)),
+        Command::Events(args) => block_on(commands::events::run(&context, args)),
         Command::Doctor(args) => block_on(commands::doctor::run(&context, args)),
         Command::Schema | Command::Completions { .. } => Ok(()),
     }

@@ -121,6 +121,42 @@ pub enum When {
     Quarantine,
 }
 
+impl std::fmt::Display for When {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let named = |what: &Option<String>, any: &str| match what {
+            Some(name) => format!("`{name}`"),
+            None => any.to_owned(),
+        };
+        match self {
+            Self::Health(Overall::Degraded) => f.write_str("health is degraded or worse"),
+            Self::Health(_) => f.write_str("health is critical"),
+            Self::Check(name, Status::Warning) => write!(f, "check {name} warns or worse"),
+            Self::Check(name, _) => write!(f, "check {name} is an error"),
+            Self::Disk(over) => write!(f, "a disk is over {over} % full"),
+            Self::QueueAge { queue, over } => {
+                let queue = named(&queue.as_ref().map(ToString::to_string), "a queue");
+                let over = humantime::format_duration(*over);
+                write!(f, "the oldest task of {queue} waits for over {over}")
+            }
+            Self::FailureRate {
+                workflow,
+                over,
+                within,
+                at_least,
+            } => {
+                let workflow = named(&workflow.as_ref().map(ToString::to_string), "a workflow");
+                let (percent, within) = (over * 100.0, humantime::format_duration(*within));
+                write!(
+                    f,
+                    "over {percent:.0} % of {at_least} or more runs of {workflow} failed within {within}"
+                )
+            }
+            Self::WorkerLost => f.write_str("a worker was lost"),
+            Self::Quarantine => f.write_str("a task was given up because it kills its workers"),
+        }
+    }
+}
+
 /// How bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

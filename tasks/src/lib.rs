@@ -6,6 +6,7 @@
 //! - [`train`], [`compare_models`], [`predict`]: models of tables, learned, ranked and asked;
 //! - [`http_request`], [`command_run`]: the world outside, closed unless [`Options`] opens it;
 //! - [`webhook_deliver`], [`email_send`]: tell others what happened here;
+//! - [`maintenance`]: an installation that looks after itself;
 //! - [`echo`], [`sleep`], [`fail`]: to wire, to wait, to try out failures;
 //! - [`provenance`]: where a picture came from, written into the picture.
 //!
@@ -19,6 +20,7 @@ pub mod email_send;
 pub mod fail;
 pub mod generate;
 pub mod http_request;
+pub mod maintenance;
 pub mod options;
 pub mod painter;
 mod picture;
@@ -58,6 +60,11 @@ pub fn register_all(registry: &mut Registry, options: &Options) {
     registry.register(command_run::CommandRun::new(options.command.clone()));
     // Who knows webhooks says so with [`register_webhooks`].
     register_webhooks(registry, Arc::new(webhook_deliver::NoHooks), false);
+    // Who has a house says so with [`register_house`].
+    register_house(
+        registry,
+        &(Arc::new(maintenance::NoHouse) as Arc<dyn maintenance::House>),
+    );
     // Who has a mail server says so with [`register_email`].
     register_email(registry, None);
     registry.register(echo::Echo);
@@ -72,6 +79,12 @@ pub fn register_webhooks(
     allow_private: bool,
 ) {
     registry.register(webhook_deliver::WebhookDeliver::new(hooks, allow_private));
+}
+
+/// Registers what looks after an installation.
+pub fn register_house(registry: &mut Registry, house: &Arc<dyn maintenance::House>) {
+    registry.register(maintenance::Clean(Arc::clone(house)));
+    registry.register(maintenance::CheckHealth(Arc::clone(house)));
 }
 
 /// Registers what sends mail, with the server to send it by.

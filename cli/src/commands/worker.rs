@@ -95,7 +95,8 @@ pub(crate) async fn serve(context: &Context, args: WorkerArgs, api: Option<Front
     } else {
         None
     };
-    let scheduler = (!args.no_scheduler).then(|| engine.start_scheduler(None));
+    let scheduler = (!args.no_scheduler)
+        .then(|| engine.start_scheduler(context.settings.alerts.alerts.clone()));
     if let Some(server) = &server {
         context.say(&server.greeting);
     }
