@@ -45,6 +45,8 @@ pub(crate) struct Worker {
     restarting: bool,
     queues: Vec<Served>,
     labels: Vec<String>,
+    /// Models, and whatever else steps say they prefer, of what it ran last: such steps it takes earlier.
+    loaded: Vec<String>,
     memory_bytes: Option<u64>,
     /// What the process occupies.
     rss_bytes: Option<u64>,
@@ -114,6 +116,7 @@ impl Worker {
             restarting: w.restarting,
             queues: queues.collect(),
             labels: w.labels,
+            loaded: w.loaded,
             memory_bytes: w.memory_bytes,
             rss_bytes: w.rss_bytes,
             finished: w.finished,

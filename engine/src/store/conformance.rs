@@ -31,6 +31,7 @@ mod foresight;
 mod leases;
 mod limits;
 mod outages;
+mod preferences;
 mod queues;
 mod trouble;
 mod workers;

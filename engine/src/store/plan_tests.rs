@@ -22,6 +22,7 @@ static HOT: &[&Statement] = &[
     &sql::SAVE_PROGRESS,
     &sql::CLAIM,
     &sql::CLAIM_FITTING,
+    &sql::CLAIM_PREFERRING,
     &sql::HEARTBEAT,
     &sql::QUEUES_READY,
     &sql::QUEUES_RUNNING,

@@ -23,6 +23,11 @@ const MIGRATIONS: &[Step] = &[
         "clients",
         include_str!("../../../../migrations/postgres/0002_clients.sql"),
     ),
+    (
+        4,
+        "models",
+        include_str!("../../../../migrations/postgres/0004_models.sql"),
+    ),
 ];
 
 /// `returning` in a `with`, `skip locked`, generic plans on demand: all there since 12; 14 is the oldest still mended.

@@ -24,6 +24,11 @@ const MIGRATIONS: &[Step] = &[
         "clients",
         include_str!("../../../../migrations/sqlite/0002_clients.sql"),
     ),
+    (
+        4,
+        "models",
+        include_str!("../../../../migrations/sqlite/0004_models.sql"),
+    ),
 ];
 
 /// How long to wait for another process's transaction.
