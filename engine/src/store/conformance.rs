@@ -26,6 +26,7 @@ macro_rules! on_both {
 
 mod claims;
 mod clients;
+mod columns;
 mod commits;
 mod foresight;
 mod leases;
