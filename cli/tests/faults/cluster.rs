@@ -1,6 +1,6 @@
 //! One trial's cluster: a client in this process, workers in their own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::load::{DEFINITIONS, ENDLESS, SLEEP};
 use crate::servers::{LOOK, Servers};
+use crate::skew::Skew;
 
 /// How long a silent worker keeps its tasks, here.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
@@ -35,6 +36,8 @@ pub(crate) struct Cluster<'a> {
     pub(crate) workers: Vec<Child>,
     pub(crate) runs: Vec<Accepted>,
     pub(crate) name: String,
+    /// What clients saw that must not be.
+    pub(crate) wrong: Vec<String>,
     database: String,
     folder: tempfile::TempDir,
     lease: Duration,
@@ -69,6 +72,7 @@ impl<'a> Cluster<'a> {
             workers: Vec::new(),
             runs: Vec::new(),
             name,
+            wrong: Vec::new(),
             database,
             folder,
             lease,
@@ -84,14 +88,36 @@ impl<'a> Cluster<'a> {
         self.folder.path().join("data")
     }
 
+    /// Where servers leave what they say.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn start_worker(&mut self) {
+        let mut worker = self.program(&["worker"]);
+        self.workers.push(worker.spawn().unwrap());
+    }
+
+    /// One whose clock is so many seconds ahead.
+    pub(crate) fn start_skewed_worker(&mut self, seconds: i64) -> Skew {
+        let skew = Skew::build(self.folder.path());
+        let mut worker = self.program(&["worker"]);
+        skew.put(&mut worker, seconds);
+        self.workers.push(worker.spawn().unwrap());
+        skew
+    }
+
+    /// The program as one of this cluster's processes.
+    pub(crate) fn program(&self, arguments: &[&str]) -> Command {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.folder.path().join("workers.log"))
             .unwrap();
-        let worker = Command::new(env!("CARGO_BIN_EXE_aquatint"))
-            .args(["worker", "--queues", "default:6,cpu:2,gpu:2"])
+        let mut program = Command::new(env!("CARGO_BIN_EXE_aquatint"));
+        program
+            .args(arguments)
+            .args(["--queues", "default:6,cpu:2,gpu:2"])
             .env("AQUATINT_DATABASE_URL", &self.database)
             .env("AQUATINT_REDIS_URL", &self.servers.redis)
             .env("AQUATINT_NAMESPACE", &self.name)
@@ -104,10 +130,8 @@ impl<'a> Cluster<'a> {
             .env("AQUATINT_TASKS_COMMAND_ALLOWED_PROGRAMS", SLEEP)
             .env("AQUATINT_LOG", "aquatint_engine=info")
             .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.workers.push(worker);
+            .stderr(log);
+        program
     }
 
     pub(crate) fn signal(&self, worker: usize, signal: rustix::process::Signal) {

@@ -1,12 +1,13 @@
 //! The faults.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aquatint_engine::RunAction;
 use rustix::process::Signal;
 
 use crate::Plan;
 use crate::cluster::{Cluster, LEASE};
+use crate::front;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +24,13 @@ pub(crate) enum Fault {
     PostgresRestarts,
     ConnectionsDrop,
     CancelsRace,
+    ServersKilled,
+    ClockAhead,
+    ClockBehind,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::WorkersKilled,
         Self::AllWorkersKilled,
         Self::WorkerStandsStill,
@@ -39,6 +43,9 @@ impl Fault {
         Self::PostgresRestarts,
         Self::ConnectionsDrop,
         Self::CancelsRace,
+        Self::ServersKilled,
+        Self::ClockAhead,
+        Self::ClockBehind,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -55,12 +62,20 @@ impl Fault {
             Self::PostgresRestarts => "postgres restarts without warning",
             Self::ConnectionsDrop => "connections to postgres drop, ten times a second",
             Self::CancelsRace => "cancels race with ends",
+            Self::ServersKilled => "servers killed (kill -9) while clients submit",
+            Self::ClockAhead => "a worker's clock is five minutes ahead",
+            Self::ClockBehind => "a worker's clock is five minutes behind",
         }
     }
 
     /// Whether runs may end as cancelled.
     pub(crate) fn cancels(self) -> bool {
         self == Self::CancelsRace
+    }
+
+    /// Whether nobody dies of it: then no attempt may be taken for lost.
+    pub(crate) fn spares_all(self) -> bool {
+        matches!(self, Self::ClockAhead | Self::ClockBehind)
     }
 
     /// Does it; when this returns, the world is whole again. Submits meanwhile, too.
@@ -132,6 +147,9 @@ impl Fault {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
+            Self::ServersKilled => front::kill_servers(cluster, plan.kills).await,
+            Self::ClockAhead => tell_wrong_time(cluster, 300).await,
+            Self::ClockBehind => tell_wrong_time(cluster, -300).await,
             Self::CancelsRace => {
                 for n in 0..cluster.runs.len() {
                     let run = cluster.runs[n].id;
@@ -142,6 +160,18 @@ impl Fault {
             }
         }
     }
+}
+
+/// A third worker with a clock of its own; its sweeps look at everybody's leases.
+async fn tell_wrong_time(cluster: &mut Cluster<'_>, seconds: i64) {
+    let skew = cluster.start_skewed_worker(seconds);
+    let began = Instant::now();
+    while began.elapsed() < LEASE * 2 {
+        cluster.submit(2).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let worker = cluster.workers.last().unwrap().id();
+    assert!(skew.is_in(worker), "its clock is as any other");
 }
 
 /// Tickets for work there is none of, notices of runs that go on, and both a hundred times.

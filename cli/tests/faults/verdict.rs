@@ -92,6 +92,26 @@ pub(crate) async fn of(fault: Fault, servers: &Servers, plan: Plan) -> Verdict {
             }
         }
         verdict.runs += cluster.runs.len();
+        verdict.wrong.append(&mut cluster.wrong);
+        // What nobody was told of was submitted twice.
+        let query = format!(
+            "select count(*) from {}.runs where parent_run is null",
+            cluster.name
+        );
+        let submitted = usize::try_from(servers.count(&query).await).unwrap();
+        if submitted != cluster.runs.len() {
+            let accepted = cluster.runs.len();
+            verdict.twice += submitted.saturating_sub(accepted);
+            verdict
+                .wrong
+                .push(format!("{submitted} runs for {accepted} submits"));
+        }
+        if fault.spares_all() && verdict.again > 0 {
+            verdict.wrong.push(format!(
+                "{} attempts were taken from live workers",
+                verdict.again
+            ));
+        }
         cluster.end_workers();
         let report = cluster.engine.check().await.unwrap();
         verdict.wrong.extend(report.broken);
