@@ -73,6 +73,11 @@ impl Fault {
         self == Self::CancelsRace
     }
 
+    /// Whether claims may stand that nobody was told of, so that a worker gives its own back.
+    pub(crate) fn breaks_database(self) -> bool {
+        matches!(self, Self::PostgresRestarts | Self::ConnectionsDrop)
+    }
+
     /// Whether nobody dies of it: then no attempt may be taken for lost.
     pub(crate) fn spares_all(self) -> bool {
         matches!(self, Self::ClockAhead | Self::ClockBehind)

@@ -133,6 +133,9 @@ pub(crate) async fn of(fault: Fault, servers: &Servers, plan: Plan) -> Verdict {
 impl Verdict {
     /// Every run by itself: its end, its result, its record.
     async fn inspect(&mut self, cluster: &Cluster<'_>) {
+        // A worker that was given up for lost goes on under a new id.
+        let workers = cluster.engine.workers(false).await.unwrap();
+        let live: HashSet<_> = workers.iter().map(|w| w.id).collect();
         for run in &cluster.runs {
             let what = format!("{} {} ({})", run.workflow, run.n, run.id);
             let view = cluster.engine.run(run.id).await.unwrap();
@@ -171,7 +174,14 @@ impl Verdict {
             let lost = attempts
                 .iter()
                 .filter(|a| a.outcome == AttemptOutcome::Lost);
-            self.again += lost.count();
+            for attempt in lost {
+                self.again += 1;
+                let is_robbed = attempt.worker.is_some_and(|w| live.contains(&w));
+                if is_robbed && !self.fault.breaks_database() {
+                    self.wrong
+                        .push(format!("{what}: an attempt was taken from a live worker"));
+                }
+            }
         }
     }
 }
