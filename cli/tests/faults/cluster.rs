@@ -9,14 +9,17 @@ use aquatint_engine::id::RunId;
 use aquatint_engine::{
     Database, Engine, EngineConfig, Library, PostgresUrl, Registry, RunState, Submission,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::load::{DEFINITIONS, ENDLESS, SLEEP};
+use crate::load::{DEFINITIONS, ENDLESS, PROGRAMS, SLOW};
 use crate::servers::{LOOK, Servers};
 use crate::skew::Skew;
 
 /// How long a silent worker keeps its tasks, here.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
+
+/// Slots of each worker for work that takes its time.
+const GPU_SLOTS: usize = 6;
 
 /// After this, what has not ended counts as lost.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -57,7 +60,7 @@ impl<'a> Cluster<'a> {
         let mut registry = Registry::new();
         aquatint_tasks::register_all(&mut registry, &aquatint_tasks::Options::default());
         let mut library = Library::new(registry);
-        for (name, text) in DEFINITIONS.into_iter().chain([ENDLESS]) {
+        for (name, text) in DEFINITIONS.into_iter().chain([ENDLESS, SLOW]) {
             library.add(name, format!("{name}.yaml"), text);
             std::fs::write(definitions.join(format!("{name}.yaml")), text).unwrap();
         }
@@ -117,7 +120,7 @@ impl<'a> Cluster<'a> {
         let mut program = Command::new(env!("CARGO_BIN_EXE_aquatint"));
         program
             .args(arguments)
-            .args(["--queues", "default:6,cpu:2,gpu:2"])
+            .args(["--queues", "default:6,cpu:2,gpu:6"])
             .env("AQUATINT_DATABASE_URL", &self.database)
             .env("AQUATINT_REDIS_URL", &self.servers.redis)
             .env("AQUATINT_NAMESPACE", &self.name)
@@ -127,7 +130,7 @@ impl<'a> Cluster<'a> {
                 self.folder.path().join("definitions"),
             )
             .env("AQUATINT_LEASE", format!("{}s", self.lease.as_secs()))
-            .env("AQUATINT_TASKS_COMMAND_ALLOWED_PROGRAMS", SLEEP)
+            .env("AQUATINT_TASKS_COMMAND_ALLOWED_PROGRAMS", PROGRAMS)
             .env("AQUATINT_LOG", "aquatint_engine=info")
             .stdout(Stdio::null())
             .stderr(log);
@@ -150,11 +153,51 @@ impl<'a> Cluster<'a> {
 
     pub(crate) async fn submit(&mut self, count: usize) {
         for _ in 0..count {
-            let n = i64::try_from(self.runs.len()).unwrap();
             let (workflow, _) = DEFINITIONS[self.runs.len() % DEFINITIONS.len()];
-            let submission = Submission::new(workflow, json!({ "n": n }));
-            let id = self.engine.submit(submission).await.unwrap().run;
-            self.runs.push(Accepted { id, workflow, n });
+            self.submit_one(workflow, json!({}), 0).await;
+        }
+    }
+
+    async fn submit_one(
+        &mut self,
+        workflow: &'static str,
+        mut inputs: Value,
+        priority: i64,
+    ) -> RunId {
+        let n = i64::try_from(self.runs.len()).unwrap();
+        inputs["n"] = json!(n);
+        let mut submission = Submission::new(workflow, inputs);
+        submission.priority = priority;
+        let id = self.engine.submit(submission).await.unwrap().run;
+        self.runs.push(Accepted { id, workflow, n });
+        id
+    }
+
+    /// Work that takes a while.
+    pub(crate) async fn submit_slow(&mut self, count: usize, took: Duration) -> Vec<RunId> {
+        let mut submitted = Vec::new();
+        for _ in 0..count {
+            let inputs = json!({ "seconds": took.as_secs_f64() });
+            submitted.push(self.submit_one(SLOW.0, inputs, 100).await);
+        }
+        submitted
+    }
+
+    /// As much work as all workers can take, under way for longer than a lease.
+    pub(crate) async fn begin_slow(&mut self) -> Vec<RunId> {
+        let count = self.workers.len() * GPU_SLOTS;
+        let begun = self
+            .submit_slow(count, LEASE + Duration::from_secs(2))
+            .await;
+        let began = Instant::now();
+        loop {
+            let workers = self.engine.workers(false).await.unwrap();
+            let attempts = workers.iter().flat_map(|w| &w.attempts);
+            if attempts.filter(|a| begun.contains(&a.run)).count() == count {
+                return begun;
+            }
+            assert!(began.elapsed() < PATIENCE, "nothing begins: {}", self.log());
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -191,16 +234,8 @@ impl<'a> Cluster<'a> {
     /// How long a run that is submitted now takes.
     pub(crate) async fn probe(&mut self) -> Duration {
         let began = Instant::now();
-        let n = i64::try_from(self.runs.len()).unwrap();
-        let mut submission = Submission::new("hops", json!({ "n": n }));
         // What waits already is no measure of whether work goes through.
-        submission.priority = 100;
-        let id = self.engine.submit(submission).await.unwrap().run;
-        self.runs.push(Accepted {
-            id,
-            workflow: "hops",
-            n,
-        });
+        let id = self.submit_one("hops", json!({}), 100).await;
         let ended = tokio::time::timeout(PATIENCE, self.engine.wait(id)).await;
         if ended.is_err() {
             eprintln!("the probe did not end: {}", self.log());

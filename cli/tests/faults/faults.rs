@@ -25,12 +25,13 @@ pub(crate) enum Fault {
     ConnectionsDrop,
     CancelsRace,
     ServersKilled,
+    LivesDenied,
     ClockAhead,
     ClockBehind,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::WorkersKilled,
         Self::AllWorkersKilled,
         Self::WorkerStandsStill,
@@ -44,6 +45,7 @@ impl Fault {
         Self::ConnectionsDrop,
         Self::CancelsRace,
         Self::ServersKilled,
+        Self::LivesDenied,
         Self::ClockAhead,
         Self::ClockBehind,
     ];
@@ -63,6 +65,7 @@ impl Fault {
             Self::ConnectionsDrop => "connections to postgres drop, ten times a second",
             Self::CancelsRace => "cancels race with ends",
             Self::ServersKilled => "servers killed (kill -9) while clients submit",
+            Self::LivesDenied => "live workers given up for lost",
             Self::ClockAhead => "a worker's clock is five minutes ahead",
             Self::ClockBehind => "a worker's clock is five minutes behind",
         }
@@ -103,6 +106,8 @@ impl Fault {
                 }
             }
             Self::WorkerStandsStill => {
+                // Ends while its worker stands still; by the time that goes on, others are at it.
+                cluster.begin_slow().await;
                 cluster.signal(0, Signal::STOP);
                 cluster.submit(8).await;
                 tokio::time::sleep(LEASE * 2).await;
@@ -153,6 +158,7 @@ impl Fault {
                 }
             }
             Self::ServersKilled => front::kill_servers(cluster, plan.kills).await,
+            Self::LivesDenied => deny_lives(cluster).await,
             Self::ClockAhead => tell_wrong_time(cluster, 300).await,
             Self::ClockBehind => tell_wrong_time(cluster, -300).await,
             Self::CancelsRace => {
@@ -167,9 +173,27 @@ impl Fault {
     }
 }
 
+/// Workers that somebody took for dead go on until they hear of it: meanwhile others begin what they have, and
+/// what they report is late.
+async fn deny_lives(cluster: &mut Cluster<'_>) {
+    let lose = format!(
+        "update {0}.workers set state = 'lost' where id = (
+            select worker_id from {0}.task_runs where state = 'running' and queue = 'gpu' group by 1 order by count(*) desc limit 1)",
+        cluster.name
+    );
+    for _ in 0..6 {
+        cluster.submit_slow(8, Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        cluster.servers.execute(&lose).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 /// A third worker with a clock of its own; its sweeps look at everybody's leases.
 async fn tell_wrong_time(cluster: &mut Cluster<'_>, seconds: i64) {
     let skew = cluster.start_skewed_worker(seconds);
+    // It has some of it, and the others have the rest.
+    cluster.begin_slow().await;
     let began = Instant::now();
     while began.elapsed() < LEASE * 2 {
         cluster.submit(2).await;
@@ -183,6 +207,7 @@ async fn tell_wrong_time(cluster: &mut Cluster<'_>, seconds: i64) {
 async fn lie(cluster: &mut Cluster<'_>) {
     let servers = cluster.servers;
     let pattern = format!("*{}*", cluster.name);
+    let slow = cluster.begin_slow().await;
     for round in 0..10 {
         let keys = servers.redis(&["--scan", "--pattern", &pattern]);
         for key in keys.lines() {
@@ -201,10 +226,11 @@ async fn lie(cluster: &mut Cluster<'_>) {
                 "{\"v\":1,\"queue\":\"gpu\",\"hops\":0}",
             ]);
         }
-        for run in cluster.runs.iter().skip(round).step_by(7) {
+        let some = cluster.runs.iter().map(|run| run.id);
+        for run in some.skip(round).step_by(7).chain(slow.clone()) {
             let notice = format!(
                 "{{\"v\":1,\"from\":\"liar\",\"stopped\":[\"{0}\"],\"touched\":[[\"{0}\",true]],\"missed\":true}}",
-                run.id
+                run
             );
             servers.redis(&["PUBLISH", &cluster.notice_channel(), &notice]);
         }
