@@ -7,7 +7,7 @@ use std::future::Future;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -20,6 +20,12 @@ use crate::id::{RunId, StepName, WorkflowName};
 
 /// The largest output a task may return as JSON; what is larger belongs in an artifact.
 pub const MAX_OUTPUT_BYTES: usize = 256 * 1024;
+
+/// The largest preview: a small picture for people, of what is not done yet.
+pub const MAX_PREVIEW_BYTES: usize = 64 * 1024;
+
+/// The least time between two previews of an attempt.
+const PREVIEW_EVERY: Duration = Duration::from_millis(250);
 
 /// Code that a step can name.
 ///
@@ -165,12 +171,14 @@ impl AttemptInfo {
 pub enum Report {
     /// How far it is; the last one counts.
     Progress(Progress),
+    /// What its result may look like; the last one counts.
+    Preview(Artifact),
     /// A line of its log.
     Log(LogLine),
 }
 
 /// How far an attempt is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// `0.0..=1.0`.
     pub fraction: f64,
@@ -179,6 +187,9 @@ pub struct Progress {
     /// Items done and items in all, where the work is countable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<(u64, u64)>,
+    /// What the result may look like, while it is being made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Artifact>,
 }
 
 /// A line of an attempt's log.
@@ -221,6 +232,8 @@ struct Shared {
     reports: tokio::sync::mpsc::UnboundedSender<Report>,
     saved: Mutex<Vec<Artifact>>,
     has_spoken: AtomicBool,
+    /// When the last preview was shown.
+    previewed: Mutex<Option<Instant>>,
 }
 
 /// What the engine keeps of a [`TaskContext`] it made.
@@ -263,6 +276,7 @@ impl TaskContext {
                 reports,
                 saved,
                 has_spoken: AtomicBool::new(false),
+                previewed: Mutex::default(),
             }),
         }
     }
@@ -293,6 +307,7 @@ impl TaskContext {
             },
             message: message.into(),
             items: None,
+            preview: None,
         }));
     }
 
@@ -308,7 +323,45 @@ impl TaskContext {
             fraction,
             message: message.into(),
             items: Some((done, total)),
+            preview: None,
         }));
+    }
+
+    /// Whether a preview would be shown now: a few a second are, and those between are not worth making.
+    #[must_use]
+    pub fn wants_preview(&self) -> bool {
+        let shown = self.shared.previewed.lock();
+        let shown = shown.unwrap_or_else(PoisonError::into_inner);
+        shown.is_none_or(|at| at.elapsed() >= PREVIEW_EVERY)
+    }
+
+    /// Shows what the result may look like, from within [`TaskContext::blocking`]: a small picture that people see
+    /// while the attempt runs, until the next one or its end. What comes too soon after the last is not shown.
+    ///
+    /// # Errors
+    /// Fatal, class `preview_too_large`, beyond [`MAX_PREVIEW_BYTES`]; else as [`TaskContext::save_blocking`].
+    pub fn preview_blocking(&self, media_type: &str, content: &[u8]) -> Result<(), TaskError> {
+        if content.len() > MAX_PREVIEW_BYTES {
+            return Err(TaskError::fatal(
+                "preview_too_large",
+                format!(
+                    "a preview of {} bytes; {MAX_PREVIEW_BYTES} are the most: make it smaller",
+                    content.len()
+                ),
+            ));
+        }
+        if !self.wants_preview() {
+            return Ok(());
+        }
+        let preview = self.shared.artifacts.put("preview", media_type, content)?;
+        let now = Some(Instant::now());
+        *self
+            .shared
+            .previewed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = now;
+        self.report(Report::Preview(preview));
+        Ok(())
     }
 
     /// Adds a line to the attempt's log.

@@ -103,7 +103,9 @@ impl Worker {
             attempt: a.attempt,
             queue: a.queue.to_string(),
             since: Time(a.since),
-            progress: a.progress.map(|p| Advance::new(p, Some(a.since), now)),
+            progress: a
+                .progress
+                .map(|p| Advance::new(&a.run.to_string(), p, Some(a.since), now)),
         });
         Self {
             id: w.id.to_string(),

@@ -42,6 +42,7 @@ static HOT: &[&Statement] = &[
     &sql::EVENTS_AFTER,
     &sql::RUN_VIEW,
     &sql::NEEDED_DIGESTS,
+    &sql::PREVIEWS,
     &sql::LATE_RUNS,
     &sql::OVERDUE_TASKS,
     &sql::ANY_UNFINISHED,

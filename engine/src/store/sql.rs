@@ -218,6 +218,8 @@ statements! {
         EVENTS_AFTER = "select body from events where run_id = $1 and seq > $2 order by seq limit $3";
         PROGRESS = "select json_array(step, item, progress) from task_runs \
             where run_id = $1 and state = 'running' and progress is not null";
+        PREVIEWS = "select progress from task_runs indexed by task_runs_running \
+            where state = 'running' and progress like '%\"preview\"%'";
         TASK_ROWS = "select json_array(step, item, state, held, queue, attempt, total, open, failed, \
             started_at, finished_at, due_at, child_run, output, error, cached, progress) from task_runs \
             where run_id = $1 and (item < 0 or $2 <> 0) order by step, item";
