@@ -33,3 +33,4 @@ mod wire;
 pub use auth::{KeyStatus, NewKey, Scope};
 pub use config::ApiConfig;
 pub use server::{Api, ServeError};
+pub use webhooks::is_secret as is_webhook_secret;

@@ -23,6 +23,7 @@ use crate::problem::{Mistake, Problem};
         (name = "files", description = "Uploads, and what runs made"),
         (name = "events", description = "What happens, as it happens"),
         (name = "workflows", description = "What can be run"),
+        (name = "schedules", description = "What begins by itself, and when"),
         (name = "operations", description = "Queues and workers"),
         (name = "keys", description = "API keys"),
         (name = "webhooks", description = "Who is told when runs end"),

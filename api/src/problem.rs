@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aquatint_engine::EngineError;
+use aquatint_engine::engine::ScheduleError;
 use aquatint_engine::library::LibraryError;
 use aquatint_engine::store::StoreError;
 use axum::Json;
@@ -274,6 +275,16 @@ impl From<LibraryError> for Problem {
     }
 }
 
+fn schedule(error: ScheduleError, said: String) -> Problem {
+    match error {
+        ScheduleError::Unknown { id } => Problem::not_found("schedule", &id),
+        ScheduleError::Exists { .. } | ScheduleError::Defined { .. } => Problem::conflict(said),
+        ScheduleError::Inputs { .. } => Problem::at("/inputs", said),
+        ScheduleError::Timing(_) => Problem::at("/cron", said),
+        _ => Problem::invalid(said, Vec::new()),
+    }
+}
+
 impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
         let said = error.to_string();
@@ -307,6 +318,8 @@ impl From<EngineError> for Problem {
             EngineError::Ambiguous { .. } | EngineError::AmbiguousWorker { .. } => {
                 Self::conflict(said)
             }
+            EngineError::Notify { .. } => Self::at("/notify", said),
+            EngineError::Schedule(error) => schedule(error, said),
             EngineError::NoRuns => Self::not_found("run", "@latest"),
             EngineError::Store(StoreError::NotFound { what, id }) => Self::not_found(what, &id),
             EngineError::Store(StoreError::KeyReused { .. }) => Self::new(

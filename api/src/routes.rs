@@ -8,6 +8,7 @@ pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod queues;
 pub(crate) mod runs;
+pub(crate) mod schedules;
 pub(crate) mod steps;
 pub(crate) mod webhooks;
 pub(crate) mod workers;

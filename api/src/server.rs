@@ -216,6 +216,7 @@ fn routed() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(routes::events::router())
         .merge(routes::workflows::router())
         .merge(routes::queues::router())
+        .merge(routes::schedules::router())
         .merge(routes::workers::router())
         .merge(routes::keys::router())
         .merge(routes::webhooks::router())

@@ -155,7 +155,8 @@ pub(crate) async fn forget(app: &App, id: &str) -> Result<(), Problem> {
 }
 
 /// Whether this is `whsec_` and base64 of a length that signs well.
-pub(crate) fn is_secret(text: &str) -> bool {
+#[must_use]
+pub fn is_secret(text: &str) -> bool {
     let bytes = text
         .strip_prefix("whsec_")
         .and_then(|b| BASE64_STANDARD.decode(b).ok());

@@ -1,18 +1,22 @@
 //! The commands, one a file.
 
+pub(crate) mod alerts;
 pub(crate) mod artifacts;
 pub(crate) mod check;
-pub(crate) mod clean;
 pub(crate) mod completions;
 pub(crate) mod doctor;
+pub(crate) mod events;
 pub(crate) mod graph;
+pub(crate) mod health;
 pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod logs;
+pub(crate) mod maintenance;
 pub(crate) mod queues;
 pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod schedules;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod steer;

@@ -3,9 +3,11 @@
 //! The only place that reads the environment. Where each value came from is
 //! kept, so that `aquatint doctor` can say it.
 
+mod alerts;
 mod api;
 mod layer;
 mod name;
+mod smtp;
 mod storage;
 mod worker;
 
@@ -23,6 +25,7 @@ use serde::Deserialize;
 
 use crate::exit::{Exit, Result};
 
+pub(crate) use alerts::AlertSettings;
 pub(crate) use api::ApiSettings;
 pub(crate) use name::nearest;
 pub(crate) use worker::{EARLIER_SLOTS, WorkerFlags, WorkerSettings};
@@ -59,6 +62,10 @@ pub(crate) struct Settings {
     pub(crate) durability: Durability,
     pub(crate) lease: Duration,
     pub(crate) tasks: aquatint_tasks::Options,
+    /// The server that mail is sent by.
+    pub(crate) smtp: Option<aquatint_tasks::email_send::Server>,
+    /// What is too much, and who is told.
+    pub(crate) alerts: AlertSettings,
     layers: Layers,
 }
 
@@ -114,6 +121,12 @@ struct Keys {
     lease: String,
     #[serde(default)]
     tasks: aquatint_tasks::Options,
+    #[serde(default)]
+    smtp: smtp::SmtpKeys,
+    #[serde(default)]
+    health: alerts::HealthKeys,
+    #[serde(default)]
+    alerts: alerts::AlertKeys,
 }
 
 impl Settings {
@@ -150,6 +163,8 @@ impl Settings {
             Exit::Usage(format!("{}: {message}", at("queues")))
         })?;
         let worker = WorkerSettings::read(&keys, &at)?;
+        let smtp = smtp::server(keys.smtp, &at)?;
+        let alerts = AlertSettings::read(&keys.health, keys.alerts, &at)?;
         let api = ApiSettings::read(keys.listen.as_deref(), keys.api, &at)?;
         let lease = humantime::parse_duration(&keys.lease)
             .ok()
@@ -213,6 +228,8 @@ impl Settings {
             durability: keys.durability,
             lease,
             tasks: keys.tasks,
+            smtp,
+            alerts,
             layers: Layers(figment),
         })
     }

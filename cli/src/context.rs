@@ -5,13 +5,18 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use aquatint_api::Api;
+use aquatint_engine::engine::{Cleaned, Upkeep};
+use aquatint_engine::health::{HealthReport, Limits};
 use aquatint_engine::id::QueueName;
 use aquatint_engine::library::LibraryError;
 use aquatint_engine::task::TaskError;
 use aquatint_engine::workflow::{Action, Plan};
 use aquatint_engine::{Engine, Library, Registry, WorkerConfig};
 
+use aquatint_tasks::maintenance::{Answer, House};
 use aquatint_tasks::webhook_deliver::{Found, Hook, Hooks};
+
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::config::Settings;
 use crate::exit::{Exit, Result};
@@ -27,13 +32,52 @@ pub(crate) struct Context {
     pub(crate) engine: Arc<OnceLock<Engine>>,
 }
 
-/// The webhooks that the store knows.
+/// The webhooks that the store knows, and the one of the configuration.
 #[derive(Debug)]
-struct Webhooks(Arc<OnceLock<Engine>>);
+struct Webhooks {
+    engine: Arc<OnceLock<Engine>>,
+    alerts: Option<(String, SecretString)>,
+}
+
+/// What the configuration's own webhook is called.
+const ALERTS: &str = "alerts";
+
+/// The installation that the engine is part of.
+#[derive(Debug)]
+struct Installation {
+    engine: Arc<OnceLock<Engine>>,
+    limits: Limits,
+}
+
+impl Installation {
+    fn engine(&self) -> std::result::Result<Engine, TaskError> {
+        let engine = self.engine.get().cloned();
+        engine.ok_or_else(|| TaskError::retryable("store", "no store is open"))
+    }
+}
+
+impl House for Installation {
+    fn clean(&self, upkeep: Upkeep) -> Answer<Cleaned> {
+        let engine = self.engine();
+        Box::pin(async move {
+            let cleaned = engine?.clean(&upkeep).await;
+            cleaned.map_err(|error| TaskError::retryable("store", error.to_string()))
+        })
+    }
+
+    fn look(&self) -> Answer<HealthReport> {
+        let (engine, limits) = (self.engine(), self.limits.clone());
+        Box::pin(async move { Ok(engine?.health(&limits).await) })
+    }
+}
 
 impl Hooks for Webhooks {
     fn find(&self, id: &str) -> Found {
-        let (engine, id) = (self.0.get().cloned(), id.to_owned());
+        if let Some((url, secret)) = self.alerts.as_ref().filter(|_| id == ALERTS) {
+            let hook = Hook::new(url.clone(), secret.expose_secret().to_owned());
+            return Box::pin(std::future::ready(Ok(Some(hook))));
+        }
+        let (engine, id) = (self.engine.get().cloned(), id.to_owned());
         Box::pin(async move {
             let away = |why: String| {
                 TaskError::retryable("store", format!("the webhook cannot be looked up: {why}"))
@@ -52,9 +96,19 @@ impl Context {
     pub(crate) fn registry(&self) -> Registry {
         let mut registry = Registry::new();
         aquatint_tasks::register_all(&mut registry, &self.settings.tasks);
-        let hooks = Arc::new(Webhooks(Arc::clone(&self.engine)));
+        let hooks = Arc::new(Webhooks {
+            engine: Arc::clone(&self.engine),
+            alerts: self.settings.alerts.webhook.clone(),
+        });
         let allow_private = self.settings.api.allow_private_webhooks;
         aquatint_tasks::register_webhooks(&mut registry, hooks, allow_private);
+        aquatint_tasks::register_email(&mut registry, self.settings.smtp.clone());
+        let house = Installation {
+            engine: Arc::clone(&self.engine),
+            limits: self.settings.alerts.limits.clone(),
+        };
+        let house: Arc<dyn House> = Arc::new(house);
+        aquatint_tasks::register_house(&mut registry, &house);
         registry
     }
 

@@ -127,10 +127,18 @@ enum Command {
     Workers(commands::workers::Workers),
     /// List queues and what waits in them, or steer them
     Queues(commands::queues::Queues),
+    /// List what begins by itself, or make, pause and trigger schedules
+    Schedules(commands::schedules::Schedules),
     /// Recount everything the database promises
     Check(commands::check::Check),
-    /// Delete expired runs, and files that nobody needs
-    Clean(commands::clean::Clean),
+    /// Look whether the installation is well: disk, memory, database, workers, queues
+    Health(commands::health::Health),
+    /// List what is wrong, or be silent about it for a while
+    Alerts(commands::alerts::Alerts),
+    /// List what the installation did to look after itself, or clean by hand
+    Maintenance(commands::maintenance::Maintenance),
+    /// Print what happens to runs, as it happens
+    Events(commands::events::Events),
     /// Look whether this installation is all right, and how it is set
     Doctor(commands::doctor::Doctor),
     /// Print a completion script for a shell
@@ -212,8 +220,12 @@ fn dispatch(cli: Cli) -> Result {
         Command::Worker(args) => block_on(commands::worker::run(&context, args)),
         Command::Workers(args) => block_on(commands::workers::run(&context, args)),
         Command::Queues(args) => block_on(commands::queues::run(&context, args)),
+        Command::Schedules(args) => block_on(commands::schedules::run(&context, args)),
         Command::Check(args) => block_on(commands::check::run(&context, args)),
-        Command::Clean(args) => block_on(commands::clean::run(&context, args)),
+        Command::Health(args) => block_on(commands::health::run(&context, args)),
+        Command::Alerts(args) => block_on(commands::alerts::run(&context, args)),
+        Command::Maintenance(args) => block_on(commands::maintenance::run(&context, args)),
+        Command::Events(args) => block_on(commands::events::run(&context, args)),
         Command::Doctor(args) => block_on(commands::doctor::run(&context, args)),
         Command::Schema | Command::Completions { .. } => Ok(()),
     }

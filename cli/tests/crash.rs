@@ -207,7 +207,10 @@ async fn killed_at_any_moment_every_run_ends_and_nothing_is_recorded_twice() {
 
     let report = engine.check().await.unwrap();
     assert!(report.is_clean(), "{report:#?}");
-    engine.clean(Duration::ZERO).await.unwrap();
+    engine
+        .clean(&aquatint_engine::engine::Upkeep::of(Duration::ZERO))
+        .await
+        .unwrap();
     let mut named = HashSet::new();
     let everything = aquatint_engine::RunFilter {
         limit: 1_000,

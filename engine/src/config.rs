@@ -1,11 +1,16 @@
 //! What an engine needs to be told. Where the values come from is the program's business.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::Value;
+use tower::{Layer, Service};
+
 use crate::artifact::ArtifactPlace;
 use crate::id::QueueName;
+use crate::layer::{AttemptRequest, AttemptService, Layers};
 use crate::store::{Abilities, Database, Durability};
 use crate::time::Clock;
 pub use crate::transport::{DoorbellHealth, Part, RedisConfig, Trouble};
@@ -73,6 +78,8 @@ pub struct WorkerConfig {
     pub max_rss_bytes: Option<u64>,
     /// Slots that operators asked for while an earlier process served here.
     pub wanted_slots: BTreeMap<QueueName, u32>,
+    /// What stands around every attempt.
+    pub layers: Layers,
 }
 
 impl WorkerConfig {
@@ -88,7 +95,21 @@ impl WorkerConfig {
             max_tasks: None,
             max_rss_bytes: None,
             wanted_slots: BTreeMap::new(),
+            layers: Layers::default(),
         }
+    }
+
+    /// Puts a layer around every attempt, within those added before: see [`layer`](crate::layer).
+    #[must_use]
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<AttemptService> + Send + Sync + 'static,
+        L::Service: Service<AttemptRequest, Response = Value> + Clone + Send + Sync + 'static,
+        <L::Service as Service<AttemptRequest>>::Error: Into<Box<dyn Error + Send + Sync>>,
+        <L::Service as Service<AttemptRequest>>::Future: Send + 'static,
+    {
+        self.layers.add(layer);
+        self
     }
 
     pub(crate) fn abilities(&self) -> Abilities {

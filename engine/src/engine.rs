@@ -1,25 +1,29 @@
 //! The only public door: submit, steer and read runs.
 
+mod alerts;
 mod files;
+mod health;
 mod operators;
 mod published;
 mod read;
 mod records;
+mod schedules;
 mod submit;
+mod upkeep;
 
+pub use alerts::Looked;
 pub(crate) use published::refresh;
 pub use read::Watch;
+pub use schedules::{SCHEDULE_TAG, ScheduleError, ScheduleView, Ticked};
 pub use submit::{Submission, Submitted};
+pub use upkeep::{Cleaned, Upkeep};
 
-use std::collections::HashSet;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use crate::artifact::{ArtifactStore, Swept};
+use crate::artifact::ArtifactStore;
 use crate::config::{EngineConfig, WorkerConfig};
 use crate::error::EngineError;
 use crate::id::RunId;
@@ -145,28 +149,6 @@ impl Engine {
         Ok(sweep(&self.shared.store, &self.shared.config, None).await?)
     }
 
-    /// Deletes expired runs, files nobody refers to that are older than
-    /// `min_age`, and scratch folders that old.
-    ///
-    /// # Errors
-    /// A store error, or a folder that cannot be read.
-    pub async fn clean(&self, min_age: Duration) -> Result<Swept, EngineError> {
-        let store = &self.shared.store;
-        for run in store.expired_runs(self.shared.config.clock.now()).await? {
-            store.write(Op::Delete(run)).await?;
-        }
-        let (artifacts, store) = (self.shared.artifacts.clone(), store.clone());
-        let runtime = tokio::runtime::Handle::current();
-        let scratch = self.shared.config.data_dir.join("scratch");
-        blocking(move || {
-            remove_old_folders(&scratch, min_age)?;
-            artifacts.sweep(min_age, |digests| -> Result<HashSet<String>, EngineError> {
-                Ok(runtime.block_on(store.needed(digests))?)
-            })
-        })
-        .await
-    }
-
     /// How the doorbell fares; `None` where there is none.
     #[must_use]
     pub fn doorbell(&self) -> Option<DoorbellHealth> {
@@ -243,18 +225,4 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
             Err(_) => std::future::pending().await,
         },
     }
-}
-
-fn remove_old_folders(root: &Path, min_age: Duration) -> Result<(), EngineError> {
-    let Ok(listing) = std::fs::read_dir(root) else {
-        return Ok(());
-    };
-    for folder in listing {
-        let folder = folder?;
-        let age = folder.metadata()?.modified()?.elapsed().unwrap_or_default();
-        if age >= min_age {
-            std::fs::remove_dir_all(folder.path())?;
-        }
-    }
-    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::artifact::ArtifactError;
+use crate::engine::ScheduleError;
 use crate::id::{QueueName, RunId};
 use crate::library::LibraryError;
 use crate::store::StoreError;
@@ -34,6 +35,15 @@ pub enum EngineError {
         /// What was given.
         tag: String,
     },
+    /// Nobody can be told that way.
+    #[error("notify: {reason}")]
+    Notify {
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+    /// A schedule cannot be as somebody wants it.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
     /// More tags than a run can have.
     #[error("{count} tags; a run has 32 at most")]
     TooManyTags {

@@ -5,21 +5,29 @@
 //! - [`id`], [`time`]: words and the clock;
 //! - [`workflow`], [`retry`]: what a definition says;
 //! - [`run`], [`transition`]: what a run is, and every decision about it;
+//! - [`schedule`]: when runs begin by themselves; [`scheduler`] looks at it every second;
+//! - [`health`], [`alert`]: what is wrong, and who is told;
 //! - [`task`], [`artifact`], [`registry`]: what a step's code sees;
 //! - [`library`]: the definitions a process knows;
+//! - [`layer`]: what a program may put around every attempt;
 //! - [`store`]: the truth, in SQL; `transport`: the doorbell;
 //! - [`worker`]: a process that does the work;
 //! - [`engine`]: the only door.
 
+pub mod alert;
 pub mod artifact;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod health;
 pub mod id;
+pub mod layer;
 pub mod library;
 pub mod registry;
 pub mod retry;
 pub mod run;
+pub mod schedule;
+pub mod scheduler;
 pub mod store;
 pub mod task;
 pub mod time;
@@ -34,6 +42,7 @@ pub use error::EngineError;
 pub use library::Library;
 pub use registry::Registry;
 pub use run::{RunState, TaskState};
+pub use scheduler::Scheduler;
 pub use store::{
     Database, Durability, Farewell, PostgresUrl, QueueAction, RunAction, RunFilter, WorkerAction,
 };

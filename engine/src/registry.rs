@@ -26,8 +26,9 @@ pub struct TaskSpec {
     pub output_schema: Value,
 }
 
-type Attempt = Pin<Box<dyn Future<Output = Result<Value, TaskError>> + Send>>;
-type Handler = Arc<dyn Fn(TaskContext, Value) -> Attempt + Send + Sync>;
+/// A task's code under way.
+pub(crate) type Code = Pin<Box<dyn Future<Output = Result<Value, TaskError>> + Send>>;
+type Handler = Arc<dyn Fn(TaskContext, Value) -> Code + Send + Sync>;
 
 /// The tasks this process can run. Cheap to clone.
 #[derive(Clone, Default)]
@@ -102,7 +103,7 @@ impl Registry {
 
     /// Begins an attempt, or says that the name means nothing here.
     #[must_use]
-    pub fn start(&self, name: &str, ctx: TaskContext, input: Value) -> Option<Attempt> {
+    pub fn start(&self, name: &str, ctx: TaskContext, input: Value) -> Option<Code> {
         self.tasks.get(name).map(|t| (t.handler)(ctx, input))
     }
 }

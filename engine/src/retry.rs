@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::task::{Remedy, TaskError};
+
 /// How the wait grows from one try to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -73,6 +75,22 @@ impl RetryPolicy {
         } else {
             wait
         })
+    }
+
+    /// The wait before the try that follows this error, or `None` when none does.
+    ///
+    /// As for [`RetryPolicy::delay`], this failure counts among `failures`.
+    #[must_use]
+    pub fn wait(&self, failures: u32, error: &TaskError, chance: f64) -> Option<Duration> {
+        let delay = || self.delay(failures, chance);
+        match error.remedy {
+            Remedy::Fail | Remedy::Cancelled => None,
+            Remedy::Retry | Remedy::RetryAfterMs(_) if !self.covers(&error.class) => None,
+            Remedy::Retry => delay(),
+            Remedy::RetryAfterMs(asked) => {
+                delay().map(|wait| wait.max(Duration::from_millis(asked)))
+            }
+        }
     }
 
     /// Whether an error of this class deserves another try at all.

@@ -468,6 +468,49 @@ pub struct RunOptions {
     pub attachments: Vec<Artifact>,
     /// What it takes over from another run of the same version.
     pub repeats: Option<Repeat>,
+    /// Who is told of its end.
+    pub notify: Vec<Notify>,
+}
+
+/// Who is told of a run's end.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Notify {
+    /// Of which ends; of all, where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<Ending>,
+    /// Addresses that get an e-mail.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub email: Vec<String>,
+    /// The id of a webhook that is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
+}
+
+/// How a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// All it was to do is done.
+    Succeeded,
+    /// A step failed for good.
+    Failed,
+    /// Somebody ended it.
+    Cancelled,
+}
+
+impl Notify {
+    /// Whether a run in this state is what they want to hear of.
+    #[must_use]
+    pub fn wants(&self, state: RunState) -> bool {
+        let ending = match state {
+            RunState::Pending | RunState::Running => return false,
+            RunState::Succeeded => Ending::Succeeded,
+            RunState::Failed => Ending::Failed,
+            RunState::Cancelled => Ending::Cancelled,
+        };
+        self.on.is_empty() || self.on.contains(&ending)
+    }
 }
 
 /// A run that begins in the middle of another: the steps it does not repeat count as done.

@@ -19,6 +19,7 @@
 
 mod act;
 mod claim;
+mod cleaning;
 mod commit;
 #[cfg(test)]
 mod conformance;
@@ -66,11 +67,12 @@ pub use views::{
 pub use workers::{WorkerAction, WorkerAttempt, WorkerQueue, WorkerState, WorkerView};
 
 pub(crate) use claim::{Claim, Granted};
+pub(crate) use cleaning::Forget;
 pub(crate) use demand::{Abilities, Demand, Lane};
 pub(crate) use holdings::{Halt, Holdings};
 pub(crate) use notifier::{Herald, Hint, Tidings};
 pub(crate) use op::{Answer, AttemptReport, Op, Overdue, WorkerRow};
-pub(crate) use records::Keep;
+pub(crate) use records::{Fire, Keep};
 pub(crate) use workers::{Wanted, WorkerStatus};
 
 use connection::Connection;

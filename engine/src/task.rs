@@ -3,6 +3,7 @@
 //! A task sees its inputs, its artifacts, a scratch folder, and ways to report;
 //! never the store, the queue or the network of the engine.
 
+use std::any::Any;
 use std::future::Future;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::artifact::{Artifact, ArtifactError, ArtifactStore};
-use crate::id::{RunId, StepName, WorkflowName};
+use crate::id::{RunId, StepName, TaskName, WorkflowName};
 
 /// The largest output a task may return as JSON; what is larger belongs in an artifact.
 pub const MAX_OUTPUT_BYTES: usize = 256 * 1024;
@@ -110,6 +111,14 @@ impl TaskError {
             message: message.into(),
             remedy: Remedy::Fail,
         }
+    }
+
+    /// What a panic of a task's code is, seen from outside.
+    pub(crate) fn panic(task: &TaskName, panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let text = text.unwrap_or("with a value that is no text");
+        Self::retryable("panic", format!("task `{task}` panicked: {text}"))
     }
 
     /// What a task returns when it stops because [`TaskContext::is_cancelled`] says so.

@@ -116,6 +116,16 @@ impl Clock {
     }
 }
 
+/// Seconds since the epoch by this machine's own clock: for those who sleep until then by it.
+pub(crate) fn system_second() -> u64 {
+    u64::try_from(system_ms() / 1_000).unwrap_or(0)
+}
+
+/// What this machine's own clock shows.
+pub(crate) fn system_now() -> Timestamp {
+    Timestamp(system_ms())
+}
+
 fn system_ms() -> i64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -143,6 +143,7 @@ impl Worker {
         shared: Arc<Shared>,
         config: WorkerConfig,
     ) -> Result<Self, StoreError> {
+        meter::begin();
         let id = WorkerId::new(shared.config.clock.now());
         let mut queues = config.queues.clone();
         let control = QueueName::new(CONTROL_QUEUE).expect("the control queue's name is a name");
@@ -167,13 +168,20 @@ impl Worker {
             lanes.push(lane);
             inboxes.push((queue.clone(), inbox));
         }
+        let code = Arc::clone(&shared);
+        let layers = config
+            .layers
+            .around(move |request| attempt::code(&code, request));
+        let layers = layers.map(Arc::new);
         let demand = Arc::new(Demand::able(id, lanes, config.abilities()));
         let mut loops = Vec::new();
         for (queue, inbox) in inboxes {
             let shared = Arc::clone(&shared);
             let held = Arc::clone(&demand.held);
+            let layers = layers.clone();
             let handle = move |ticket: Granted| {
-                let driver = attempt::run(Arc::clone(&shared), Arc::clone(&held), ticket);
+                let (shared, held) = (Arc::clone(&shared), Arc::clone(&held));
+                let driver = attempt::run(shared, held, layers.clone(), ticket);
                 // apalis polls all of a queue's drivers in one task, which suits
                 // them: they do little, and a task of its own would wake a thread.
                 let guarded = AssertUnwindSafe(driver).catch_unwind();

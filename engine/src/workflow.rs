@@ -15,6 +15,8 @@ use serde_json::{Map, Value};
 
 use crate::id::{QueueName, StepName, TaskName, WorkflowName};
 use crate::retry::RetryPolicy;
+use crate::run::Notify;
+use crate::schedule::Schedule;
 
 mod catalog;
 mod diagnostic;
@@ -85,6 +87,21 @@ pub struct Workflow {
     /// How many task runs of one run may run at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_parallel: Option<u32>,
+    /// When it begins by itself. Not what a run is pinned to: another time is no other workflow.
+    #[serde(skip)]
+    pub schedules: Vec<Scheduled>,
+    /// Who is told of a run's end; each run takes it along from its submit.
+    #[serde(skip)]
+    pub notify: Vec<Notify>,
+}
+
+/// A schedule in a definition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scheduled {
+    /// Its name among several of one workflow.
+    pub name: Option<StepName>,
+    /// What it says.
+    pub schedule: Schedule,
 }
 
 /// How many runs of one key may run at a time.
@@ -223,6 +240,17 @@ impl Workflow {
     /// [`Diagnostics`]: every mistake that could be found in one go.
     pub fn parse(source: &Source<'_>, catalog: &dyn Catalog) -> Result<Self, Diagnostics> {
         read::workflow(source, catalog)
+    }
+
+    /// Its schedules by name: its own, or, for one of several, its own and that one's.
+    pub fn scheduled(&self) -> impl Iterator<Item = (String, Schedule)> {
+        self.schedules.iter().map(|one| {
+            let id = match &one.name {
+                None => self.name.to_string(),
+                Some(name) => format!("{}.{name}", self.name),
+            };
+            (id, one.schedule.clone())
+        })
     }
 
     /// Reads a pinned definition, as [`Workflow::to_json`] wrote it.

@@ -478,7 +478,11 @@ async fn a_changed_parameter_runs_only_what_depends_on_it() {
     assert_eq!(runs(), 5);
     // The cached run refers to the file too, so it outlives the run that made it.
     bench.engine.delete(first.id).await.unwrap();
-    bench.engine.clean(Duration::ZERO).await.unwrap();
+    bench
+        .engine
+        .clean(&aquatint_engine::engine::Upkeep::of(Duration::ZERO))
+        .await
+        .unwrap();
     assert_eq!(bench.engine.artifacts(same.id).await.unwrap().len(), 1);
     bench.finish().await;
 }

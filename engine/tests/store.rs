@@ -251,7 +251,11 @@ async fn a_deleted_run_is_gone_with_its_files_unless_another_names_them() {
         assert!(bench.engine.events(run, 0).await.unwrap().is_empty());
         assert!(bench.engine.delete(run).await.is_err());
     }
-    bench.engine.clean(Duration::ZERO).await.unwrap();
+    bench
+        .engine
+        .clean(&aquatint_engine::engine::Upkeep::of(Duration::ZERO))
+        .await
+        .unwrap();
     assert_eq!(
         (files(), bench.engine.artifacts(keeper).await.unwrap().len()),
         (1, 1)

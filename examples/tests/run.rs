@@ -27,3 +27,15 @@ fn a_fan_out_tells_what_failed() {
         "succeeded: {\"inverses\":[1.0,0.5,0.25],\"failed\":[2]}\n"
     );
 }
+
+#[test]
+fn hooks_are_told_of_every_attempt() {
+    assert_eq!(
+        stdout_of(env!("CARGO_BIN_EXE_hooks")),
+        "service.ask begins, try 1\n\
+         the service is out; it will be back: 2 tries left, the next in 20ms\n\
+         service.ask begins, try 2\n\
+         it says {\"answer\":17}\n\
+         succeeded: {\"answer\":17}\n"
+    );
+}

@@ -5,7 +5,8 @@
 //! - [`summarize`]: what came of a batch;
 //! - [`train`], [`compare_models`], [`predict`]: models of tables, learned, ranked and asked;
 //! - [`http_request`], [`command_run`]: the world outside, closed unless [`Options`] opens it;
-//! - [`webhook_deliver`]: tells others what happened here;
+//! - [`webhook_deliver`], [`email_send`]: tell others what happened here;
+//! - [`maintenance`]: an installation that looks after itself;
 //! - [`echo`], [`sleep`], [`fail`]: to wire, to wait, to try out failures;
 //! - [`provenance`]: where a picture came from, written into the picture.
 //!
@@ -15,9 +16,11 @@ pub mod command_run;
 pub mod compare_models;
 pub mod compose;
 pub mod echo;
+pub mod email_send;
 pub mod fail;
 pub mod generate;
 pub mod http_request;
+pub mod maintenance;
 pub mod options;
 pub mod painter;
 mod picture;
@@ -57,6 +60,13 @@ pub fn register_all(registry: &mut Registry, options: &Options) {
     registry.register(command_run::CommandRun::new(options.command.clone()));
     // Who knows webhooks says so with [`register_webhooks`].
     register_webhooks(registry, Arc::new(webhook_deliver::NoHooks), false);
+    // Who has a house says so with [`register_house`].
+    register_house(
+        registry,
+        &(Arc::new(maintenance::NoHouse) as Arc<dyn maintenance::House>),
+    );
+    // Who has a mail server says so with [`register_email`].
+    register_email(registry, None);
     registry.register(echo::Echo);
     registry.register(sleep::Sleep);
     registry.register(fail::Fail);
@@ -69,6 +79,17 @@ pub fn register_webhooks(
     allow_private: bool,
 ) {
     registry.register(webhook_deliver::WebhookDeliver::new(hooks, allow_private));
+}
+
+/// Registers what looks after an installation.
+pub fn register_house(registry: &mut Registry, house: &Arc<dyn maintenance::House>) {
+    registry.register(maintenance::Clean(Arc::clone(house)));
+    registry.register(maintenance::CheckHealth(Arc::clone(house)));
+}
+
+/// Registers what sends mail, with the server to send it by.
+pub fn register_email(registry: &mut Registry, server: Option<email_send::Server>) {
+    registry.register(email_send::EmailSend::new(server));
 }
 
 #[cfg(test)]

@@ -35,6 +35,11 @@ macro_rules! embed {
 #[must_use]
 pub fn all() -> &'static [Embedded] {
     embed![
+        "alert-delivery.yaml",
+        "clean-up.yaml",
+        "email-delivery.yaml",
+        "emergency-clean-up.yaml",
+        "health-check.yaml",
         "image-batch.yaml",
         "image-enhancement.yaml",
         "image-generation.yaml",

@@ -49,6 +49,7 @@ pub(crate) async fn run(context: &Context, args: Doctor) -> Result {
     findings.extend(disk(data_dir));
     findings.extend(artifacts(context).await);
     findings.push(database(context).await);
+    findings.push(mail(context).await);
     findings.extend(definitions(context));
     let sick = findings.iter().filter(|f| !f.fine).count() as u64;
     let origins = context.settings.origins();
@@ -225,6 +226,26 @@ async fn database(context: &Context) -> Finding {
             text: "cannot be opened".to_owned(),
         },
     }
+}
+
+/// Whether mail could be sent; none is.
+async fn mail(context: &Context) -> Finding {
+    let what = "mail";
+    let Some(server) = &context.settings.smtp else {
+        return Finding {
+            what,
+            fine: true,
+            text: "no server is set; AQUATINT_SMTP_URL and AQUATINT_SMTP_FROM name one".to_owned(),
+        };
+    };
+    let (fine, text) = match server.look().await {
+        Ok(()) => (
+            true,
+            format!("{server} answers; may write {}", server.recipients()),
+        ),
+        Err(error) => (false, error.message),
+    };
+    Finding { what, fine, text }
 }
 
 fn definitions(context: &Context) -> Vec<Finding> {

@@ -46,7 +46,7 @@ pub(crate) async fn delete(context: &Context, run: &RunArg) -> Result {
     engine.close().await;
     deleted?;
     context.say(&format!(
-        "run {run} is deleted; `aquatint clean` removes its files"
+        "run {run} is deleted; `aquatint maintenance clean` removes its files"
     ));
     Ok(())
 }

@@ -41,6 +41,9 @@ pub(crate) struct WorkerArgs {
     /// Begin anew when the process occupies so much, as in 2GB [env: AQUATINT_MAX_RSS]
     #[arg(long, value_name = "SIZE")]
     max_rss: Option<String>,
+    /// Leave schedules to other processes
+    #[arg(long)]
+    no_scheduler: bool,
 }
 
 impl WorkerArgs {
@@ -92,6 +95,8 @@ pub(crate) async fn serve(context: &Context, args: WorkerArgs, api: Option<Front
     } else {
         None
     };
+    let scheduler = (!args.no_scheduler)
+        .then(|| engine.start_scheduler(context.settings.alerts.alerts.clone()));
     if let Some(server) = &server {
         context.say(&server.greeting);
     }
@@ -120,6 +125,9 @@ pub(crate) async fn serve(context: &Context, args: WorkerArgs, api: Option<Front
         .unwrap_or_default();
     // Streams end and new requests are refused first: whoever submits now is served elsewhere.
     let answered = server.map(Server::stop);
+    if let Some(scheduler) = scheduler {
+        scheduler.stop().await;
+    }
     if let Some(worker) = worker {
         worker.stop().await;
     }

@@ -118,6 +118,16 @@ const VARIABLES: &[(&str, &str, Shape)] = &[
     ("AQUATINT_MEMORY", "memory", Shape::Text),
     ("AQUATINT_MAX_TASKS", "max_tasks", Shape::Number),
     ("AQUATINT_MAX_RSS", "max_rss", Shape::Text),
+    ("AQUATINT_SMTP_URL", "smtp.url", Shape::Text),
+    ("AQUATINT_SMTP_PASSWORD", "smtp.password", Shape::Text),
+    ("AQUATINT_SMTP_FROM", "smtp.from", Shape::Text),
+    ("AQUATINT_SMTP_HELLO", "smtp.hello", Shape::Text),
+    ("AQUATINT_SMTP_ALLOW_PLAIN", "smtp.allow_plain", Shape::Bool),
+    (
+        "AQUATINT_SMTP_ALLOWED_RECIPIENTS",
+        "smtp.allowed_recipients",
+        Shape::Words,
+    ),
     ("AQUATINT_DEFINITIONS", "definitions", Shape::Paths),
     ("AQUATINT_DURABILITY", "durability", Shape::Text),
     ("AQUATINT_LEASE", "lease", Shape::Text),
@@ -461,10 +471,12 @@ fn walk(figment: &Figment, prefix: &str, values: &Dict, found: &mut Vec<Origin>)
         }
         let value = if is_secret(&key) {
             "(hidden)".to_owned()
-        } else if key.ends_with("_url") {
+        } else if key.ends_with("_url") || key.ends_with(".url") {
             let url = shown(value);
             if url.starts_with("sqlite:") {
                 url
+            } else if !url.contains("://") {
+                "(hidden)".to_owned()
             } else {
                 PostgresUrl::new(url).to_string()
             }

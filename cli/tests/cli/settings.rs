@@ -95,6 +95,22 @@ fn a_wrong_setting_is_refused_with_its_place_and_the_nearest_name() {
             "[s3]\nsecret_access_key = 4242424242",
             "aquatint.toml: s3.secret_access_key: expected a string\n",
         ),
+        (
+            "[smtp]\nhost = \"mail.example.org\"",
+            "aquatint.toml: smtp.host: the server lacks a sender; set `from` under [smtp]",
+        ),
+        (
+            "[smtp]\nhost = \"mail.example.org\"\nfrom = \"a@example.org\"\ntls = \"none\"",
+            "aquatint.toml: smtp.tls: without TLS, messages and the password would be sent in the open",
+        ),
+        (
+            "[smtp]\nhost = \"mail.example.org\"\ntls = \"maybe\"",
+            "aquatint.toml: smtp.tls: expected tls, starttls or none, got `maybe`",
+        ),
+        (
+            "[smtp]\npassword = 4242424242",
+            "aquatint.toml: smtp.password: expected a string\n",
+        ),
         ("lease = \n", "aquatint.toml:1: "),
     ] {
         home.write("aquatint.toml", file);
@@ -124,6 +140,11 @@ fn a_wrong_variable_is_refused_by_its_name() {
             "expected true or false, got `maybe`",
         ),
         ("AQUATINT_LOG", "a=b=c", "AQUATINT_LOG: "),
+        (
+            "AQUATINT_SMTP_URL",
+            "smtps://me:word",
+            "error: AQUATINT_SMTP_URL: expected smtps://user:password@host:465",
+        ),
     ] {
         let output = home
             .command(&["tasks"])

@@ -274,7 +274,10 @@ impl<'a> Cluster<'a> {
 
     /// Files on disk that no run names, once all workers are gone and leftovers were swept.
     pub(crate) async fn orphans(&self) -> usize {
-        self.engine.clean(Duration::ZERO).await.unwrap();
+        self.engine
+            .clean(&aquatint_engine::engine::Upkeep::of(Duration::ZERO))
+            .await
+            .unwrap();
         let mut named = std::collections::HashSet::new();
         let filter = aquatint_engine::RunFilter {
             limit: 1_000,

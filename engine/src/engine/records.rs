@@ -67,6 +67,7 @@ impl Engine {
             id: id.to_owned(),
             body,
             seen,
+            due_at: None,
         };
         match self.shared.store.write(Op::Keep(keep)).await? {
             Answer::Kept(Some(revision)) => Ok(revision),

@@ -10,7 +10,7 @@ use crate::artifact::Artifact;
 use crate::error::EngineError;
 use crate::id::RunId;
 use crate::library::Definition;
-use crate::run::{NewRun, Repeat, RunOptions};
+use crate::run::{NewRun, Notify, Repeat, RunOptions};
 use crate::store::{Answer, Op};
 use crate::transition::TransitionError;
 use crate::worker::concurrency_key;
@@ -43,6 +43,8 @@ pub struct Submission {
     pub retention: Option<Duration>,
     /// Stored files that the inputs refer to: kept as long as the run is.
     pub attachments: Vec<Artifact>,
+    /// Who is told of its end, beside those whom its definition names.
+    pub notify: Vec<Notify>,
 }
 
 impl Submission {
@@ -94,7 +96,7 @@ impl Engine {
     }
 
     /// Everything about a submit that needs no store.
-    fn prepare(
+    pub(super) fn prepare(
         &self,
         definition: &Definition,
         submission: Submission,
@@ -121,6 +123,9 @@ impl Engine {
             }
         })?;
         check_tags(&submission.tags)?;
+        let told = definition.workflow.notify.iter().cloned();
+        let notify: Vec<Notify> = told.chain(submission.notify).collect();
+        Notify::check(&notify).map_err(|reason| EngineError::Notify { reason })?;
         if let Some(key) = &submission.idempotency_key {
             let is_plain = !key.is_empty() && !key.contains(char::is_control);
             if !is_plain || key.len() > MAX_KEY_BYTES {
@@ -141,6 +146,7 @@ impl Engine {
                 owner: submission.owner,
                 retention: submission.retention,
                 attachments: submission.attachments,
+                notify,
                 ..RunOptions::default()
             },
         })
@@ -189,6 +195,7 @@ impl Engine {
                 tags: run.tags,
                 concurrency_key,
                 owner: owner.or(run.owner),
+                notify: run.notify,
                 // Whoever asks for it again wants it done, not remembered.
                 no_cache: true,
                 repeats: Some(Repeat { run: earlier, from }),

@@ -123,8 +123,12 @@ impl Commit<'_> {
             None => "run",
             Some(row) if !row.state.is_terminal() => "finished run",
             Some(_) => {
-                for statement in sql::DELETE_WHOLE_RUN {
-                    self.script.push(statement, [run.to_string().into()]);
+                // Those that did the work of its steps go with it, and never before it: its results
+                // may name their files.
+                for run in self.family(run).await? {
+                    for statement in sql::DELETE_WHOLE_RUN {
+                        self.script.push(statement, [run.as_str().into()]);
+                    }
                 }
                 return Ok(Ok(()));
             }

@@ -182,6 +182,8 @@ impl<'a> Commit<'a> {
                 Op::Sweep(overdue) => Ok(Answer::Swept(self.sweep(overdue).await?)),
                 Op::Delete(run) => self.delete(*run).await?.map(|()| Answer::Done),
                 Op::Keep(keep) => Ok(self.keep(keep).await?),
+                Op::Forget(what) => Ok(self.forget(what).await?),
+                Op::Fire(fire) => Ok(Box::pin(self.fire(fire)).await?),
             };
             answers[i] = Some(answer);
         }

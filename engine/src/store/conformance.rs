@@ -28,6 +28,7 @@ mod claims;
 mod clients;
 mod columns;
 mod commits;
+mod fires;
 mod foresight;
 mod leases;
 mod limits;

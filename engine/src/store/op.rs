@@ -1,7 +1,8 @@
 //! What can be asked of the writer, and what it answers.
 
+use super::cleaning::Forget;
 use super::queues::QueueAction;
-use super::records::Keep;
+use super::records::{Fire, Keep};
 use super::workers::{Wanted, WorkerAction, WorkerStatus};
 use crate::id::{QueueName, RunId, WorkerId};
 use crate::run::{RunState, TaskKey};
@@ -47,6 +48,10 @@ pub(crate) enum Op {
     Delete(RunId),
     /// Keep, change or forget a record.
     Keep(Keep),
+    /// Forget what nobody needs any more.
+    Forget(Forget),
+    /// Begin runs as a record moves on.
+    Fire(Box<Fire>),
 }
 
 /// What a look around found: workers that are gone, and attempts that are overdue.
@@ -121,6 +126,10 @@ pub(crate) enum Answer {
     Swept(SweepCounts),
     /// The record's revision, 0 once it is gone; `None` when it is not as the writer saw it.
     Kept(Option<i64>),
+    /// How much was forgotten, where it is counted.
+    Forgotten(u64),
+    /// The runs begun, and whether each is a new one; `None` when the record was not as seen.
+    Fired(Option<Vec<(RunId, bool)>>),
     /// It is done.
     Done,
 }

@@ -39,6 +39,7 @@ static HOT: &[&Statement] = &[
     &sql::NEXT_QUEUED,
     &sql::LOST_TASKS,
     &sql::OUTPUTS,
+    &sql::TRIES,
     &sql::EVENTS_AFTER,
     &sql::RUN_VIEW,
     &sql::NEEDED_DIGESTS,
@@ -46,6 +47,7 @@ static HOT: &[&Statement] = &[
     &sql::LATE_RUNS,
     &sql::OVERDUE_TASKS,
     &sql::ANY_UNFINISHED,
+    &sql::DUE_RECORDS,
     &sql::DELETE_CACHE,
     &sql::DELETE_ARTIFACTS,
 ];

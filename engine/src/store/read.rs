@@ -39,6 +39,7 @@ struct RunColumns(
     Option<String>,
     Option<String>,
     Option<Timestamp>,
+    Option<String>,
 );
 
 #[derive(Deserialize)]
@@ -102,6 +103,7 @@ pub(super) fn run_view(row: &str) -> Result<RunView, StoreError> {
         idempotency_key: r.18,
         owner: r.19,
         expires_at: r.20,
+        notify: maybe(r.21, "runs.notify")?.unwrap_or_default(),
     })
 }
 
@@ -398,6 +400,17 @@ impl Store {
         parsed.collect()
     }
 
+    /// How often a task has failed since its run began, or was last retried by somebody.
+    pub(crate) async fn tries(&self, key: TaskKey) -> Result<i64, StoreError> {
+        let which = [
+            key.run.to_string().into(),
+            i64::from(key.step).into(),
+            i64::from(key.item).into(),
+        ];
+        let found: Vec<(i64,)> = self.readers.rows(&sql::TRIES, which).await?;
+        Ok(found.first().map_or(0, |(tries,)| *tries))
+    }
+
     /// A step's own row and, where it is mapped, its items' in order.
     pub(crate) async fn outputs(
         &self,
@@ -522,14 +535,6 @@ impl Store {
             }
         }
         Ok(false)
-    }
-
-    pub(crate) async fn expired_runs(&self, now: Timestamp) -> Result<Vec<RunId>, StoreError> {
-        let ids = self
-            .readers
-            .texts(&sql::EXPIRED_RUNS, [now.0.into()])
-            .await?;
-        Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
     }
 
     pub(crate) async fn is_busy(&self) -> Result<bool, StoreError> {

@@ -1,4 +1,4 @@
-//! What the API keeps beside runs: keys, webhooks, background jobs, cursors. A few, small, read whole.
+//! What is kept beside runs: schedules, keys, webhooks, background jobs, cursors. Small, read whole.
 //!
 //! A writer names the revision it saw, so that two that change the same record at the same moment
 //! cannot undo each other's change: the second is told, and looks again.
@@ -7,6 +7,7 @@ use super::commit::Commit;
 use super::op::Answer;
 use super::views::Record;
 use super::{Store, StoreError, rows, sql};
+use crate::run::NewRun;
 use crate::time::Timestamp;
 
 /// A change to a record.
@@ -18,6 +19,15 @@ pub(crate) struct Keep {
     pub(crate) body: Option<String>,
     /// The revision it changes; 0 where there must be none yet, `None` whatever is there.
     pub(crate) seen: Option<i64>,
+    /// When somebody should look at it.
+    pub(crate) due_at: Option<Timestamp>,
+}
+
+/// Runs that begin because a record moves on: both, or neither.
+#[derive(Debug)]
+pub(crate) struct Fire {
+    pub(crate) keep: Keep,
+    pub(crate) runs: Vec<NewRun>,
 }
 
 fn record(row: (String, String, i64, Timestamp, Timestamp)) -> Result<Record, StoreError> {
@@ -42,7 +52,14 @@ impl Commit<'_> {
                 .await?;
             return Ok(Answer::Kept((!gone.is_empty()).then_some(0)));
         };
-        let what = [body.as_str().into(), seen.into(), self.now.0.into()];
+        // 0 stands for never: statements here carry no nulls.
+        let due_at = keep.due_at.map_or(0, |at| at.0.max(1));
+        let what = [
+            body.as_str().into(),
+            seen.into(),
+            self.now.0.into(),
+            due_at.into(),
+        ];
         let kept = self
             .ask(&sql::KEEP_RECORD, which.clone().into_iter().chain(what))
             .await?;
@@ -59,7 +76,46 @@ impl Commit<'_> {
     }
 }
 
+impl Commit<'_> {
+    /// Begins runs, if the record still is as it was seen. Whoever is slower begins none.
+    pub(super) async fn fire(&mut self, fire: &Fire) -> Result<Answer, StoreError> {
+        let Answer::Kept(Some(_)) = self.keep(&fire.keep).await? else {
+            return Ok(Answer::Fired(None));
+        };
+        let runs: Vec<&NewRun> = fire.runs.iter().collect();
+        let mut begun = Vec::with_capacity(runs.len());
+        for answer in self.submit(&runs).await? {
+            match answer {
+                Ok(Answer::Submitted { run, is_new }) => begun.push((run, is_new)),
+                Ok(other) => unreachable!("a submit is answered by Submitted, not {other:?}"),
+                // A run of that tick, from when the schedule said otherwise.
+                Err(StoreError::KeyReused { run, .. }) => {
+                    let run = run.parse().map_err(|_| StoreError::Corrupt {
+                        what: "runs.id",
+                        detail: run,
+                    })?;
+                    begun.push((run, false));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Answer::Fired(Some(begun)))
+    }
+}
+
 impl Store {
+    /// Records of a kind that somebody should look at, the longest overdue first.
+    pub(crate) async fn due_records(
+        &self,
+        kind: &'static str,
+        now: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<Record>, StoreError> {
+        let which = [kind.into(), now.0.into(), limit.into()];
+        let found = self.readers.rows(&sql::DUE_RECORDS, which).await?;
+        found.into_iter().map(record).collect()
+    }
+
     pub(crate) async fn records(&self, kind: &'static str) -> Result<Vec<Record>, StoreError> {
         let found = self.readers.rows(&sql::RECORDS, [kind.into()]).await?;
         found.into_iter().map(record).collect()

@@ -385,6 +385,7 @@ pub(super) struct InsertedRun<'a>(
     Option<Timestamp>,
     Option<&'a str>,
     Option<i64>,
+    Option<String>,
 );
 
 impl<'a> InsertedRun<'a> {
@@ -419,6 +420,7 @@ impl<'a> InsertedRun<'a> {
             options
                 .retention
                 .map(|kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)),
+            (!options.notify.is_empty()).then(|| json(&options.notify)),
         )
     }
 }

@@ -38,7 +38,7 @@ macro_rules! listing {
                 concat!("LIST_", stringify!($name)),
                 concat!(
                     "select json_array(id, workflow, version, state, paused, generation, open, priority, queued, tags, \
-                    parent_run, null, null, failure, created_at, started_at, finished_at, ev_seq, idempotency_key, owner, expires_at) \
+                    parent_run, null, null, failure, created_at, started_at, finished_at, ev_seq, idempotency_key, owner, expires_at, null) \
                     from (", $window, ") r \
                     where (cast($2 as text) is null or state in (select value from json_texts($2))) \
                     and (cast($3 as text) is null or workflow = $3) \

@@ -5,6 +5,25 @@ use super::statement::Statement;
 /// Said as they are, never prepared.
 pub(super) static BEGIN: Statement = Statement::pair("begin", "begin immediate", "begin");
 pub(super) static COMMIT: Statement = Statement::shared("commit", "commit");
+/// Gives pages back that a file holds and nobody needs, a few at a time; `PostgreSQL` sees to it itself.
+pub(super) static GIVE_BACK: Statement = Statement::pair(
+    "give_back",
+    "pragma incremental_vacuum(2000)",
+    "select null where false",
+);
+/// Bytes in all, and of those the ones nobody needs.
+pub(super) static DATABASE_SIZE: Statement = Statement::pair(
+    "database_size",
+    "select json_array(p.page_count * s.page_size, f.freelist_count * s.page_size) \
+    from pragma_page_count() p, pragma_page_size() s, pragma_freelist_count() f",
+    "select json_build_array(pg_database_size(current_database()), 0)",
+);
+/// What this machine's clock should show, ms.
+pub(super) static DATABASE_CLOCK: Statement = Statement::pair(
+    "database_clock",
+    "select cast((julianday('now') - 2440587.5) * 86400000 as integer) || ''",
+    "select cast(cast(extract(epoch from clock_timestamp()) * 1000 as bigint) as text)",
+);
 /// Changes when another connection, of this process or another, has written; `SQLite` only.
 pub(super) const DATA_VERSION: &str = "pragma data_version";
 
@@ -136,7 +155,7 @@ statements! {
             rss_bytes = $6, finished = $7, draining = $8, loaded = $9 \
             where id = $1 and state = 'live' returning coalesce(wanted, '')";
         #[doc = "Workers come and go by the hour where they begin anew after so many tasks."]
-        FORGET_WORKERS = "delete from workers where state <> 'live' and seen_at < $1";
+        FORGET_WORKERS = "delete from workers where state <> 'live' and seen_at < $1 returning id";
         WISHES = "select json_array(id, coalesce(wanted, '{}')) from workers where state = 'live' \
             and (cast($1 as text) is null or id = $1) order by id";
         WISH = "update workers set wanted = $2 where id = $1 and state = 'live'";
@@ -160,10 +179,14 @@ statements! {
         VERSIONS = "select json_array(version, created_at) from workflow_versions where name = $1 order by created_at desc limit 100";
         RECORDS = "select json_array(id, body, revision, created_at, updated_at) from records where kind = $1 order by id";
         RECORD = "select json_array(id, body, revision, created_at, updated_at) from records where kind = $1 and id = $2";
-        #[doc = "$4 is the revision seen: 0 for none, -1 for whatever is there."]
-        KEEP_RECORD = "insert into records (kind, id, body, revision, created_at, updated_at) \
-            select $1, $2, $3, 1, cast($5 as bigint), cast($5 as bigint) where $4 <= 0 or exists (select 1 from records where kind = $1 and id = $2) \
-            on conflict (kind, id) do update set body = excluded.body, revision = records.revision + 1, updated_at = excluded.updated_at \
+        DUE_RECORDS = "select json_array(id, body, revision, created_at, updated_at) from records \
+            where kind = $1 and due_at is not null and due_at <= $2 order by due_at limit $3";
+        #[doc = "$4 is the revision seen: 0 for none, -1 for whatever is there. $6 is when to look at it, 0 for never."]
+        KEEP_RECORD = "insert into records (kind, id, body, revision, created_at, updated_at, due_at) \
+            select $1, $2, $3, 1, cast($5 as bigint), cast($5 as bigint), nullif(cast($6 as bigint), 0) \
+            where $4 <= 0 or exists (select 1 from records where kind = $1 and id = $2) \
+            on conflict (kind, id) do update set body = excluded.body, revision = records.revision + 1, \
+            updated_at = excluded.updated_at, due_at = excluded.due_at \
             where records.revision = $4 or $4 < 0 returning cast(revision as text)";
         FORGET_RECORD = "delete from records where kind = $1 and id = $2 and (revision = $3 or $3 < 0) returning id";
         FEED = "select json_array(position, run_id, body) from events where position > $1 order by position limit $2";
@@ -216,6 +239,7 @@ statements! {
         RUN_STATE = "select state from runs where id = $1";
         FAILURE = "select failure from runs where id = $1";
         EVENTS_AFTER = "select body from events where run_id = $1 and seq > $2 order by seq limit $3";
+        TRIES = "select json_array(tries) from task_runs where run_id = $1 and step = $2 and item = $3";
         PROGRESS = "select json_array(step, item, progress) from task_runs \
             where run_id = $1 and state = 'running' and progress is not null";
         PREVIEWS = "select progress from task_runs indexed by task_runs_running \
@@ -241,6 +265,25 @@ statements! {
         RUN_IDS_LIKE = "select id from runs where id >= $1 and id < $2 order by id limit 3";
         LATEST_RUN = "select id from runs where parent_run is null order by id desc limit 1";
         EXPIRED_RUNS = "select id from runs where expires_at is not null and expires_at < $1 limit 500";
+        OLD_RUNS = "select id from runs where finished_at is not null and finished_at < $1 and expires_at is null \
+            and parent_run is null and id > $2 and id < $3 order by id limit 500";
+        #[doc = "Those with logs; $2 is the id a run made at $1 would begin with."]
+        OLD_LOGS = "select distinct l.run_id from logs l cross join runs r on r.id = l.run_id \
+            where l.run_id < $2 and r.finished_at is not null and r.finished_at < $1 order by l.run_id limit 200";
+        OLD_EVENTS = "select distinct e.run_id from events e cross join runs r on r.id = e.run_id \
+            where e.run_id < $2 and r.finished_at is not null and r.finished_at < $1 order by e.run_id limit 200";
+        FORGET_LOGS = "delete from logs where run_id in (select value from json_texts($1))";
+        FORGET_EVENTS = "delete from events where run_id in (select value from json_texts($1))";
+        FORGET_CACHE = "delete from step_cache where created_at < $1 returning '1'";
+        #[doc = "A run and all that do the work of its steps."]
+        RUNS_BELOW = "with recursive below (id) as (select id from runs where id = $1 \
+            union all select r.id from below b cross join runs r on r.parent_run = b.id) select id from below";
+        #[doc = "How runs that began since then have ended."]
+        ENDED_SINCE = "select json_array(workflow, state, count(*)) from runs where id >= $1 and finished_at is not null \
+            and parent_run is null group by workflow, state";
+        #[doc = "Which runs were given up since then, because their work kills workers."]
+        QUARANTINED_SINCE = "select json_array(id, workflow, failure) from runs where finished_at is not null \
+            and state in ('failed', 'cancelled') and id >= $1 and finished_at >= $2 and failure like '%quarantined%' order by id limit 100";
         ANY_UNFINISHED = "select '1' from runs where finished_at is null limit 1";
         COUNTS = "select json_array(state, count(*)) from runs group by state order by state";
         REFERENCED = "select json_array(digest, name, media_type, size_bytes) from artifacts";

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::artifact::Artifact;
 use crate::id::{QueueName, RunId, StepName, WorkerId, WorkflowName};
-use crate::run::{AttemptOutcome, Event, Failure, Held, RunState, TaskState};
+use crate::run::{AttemptOutcome, Event, Failure, Held, Notify, RunState, TaskState};
 use crate::task::{LogLevel, Progress};
 use crate::time::Timestamp;
 use crate::workflow::plan::StepIndex;
@@ -41,6 +41,9 @@ pub struct RunView {
     pub owner: Option<String>,
     /// When it is forgotten, where it will be.
     pub expires_at: Option<Timestamp>,
+    /// Who is told of its end; lists leave it out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<Notify>,
 }
 
 /// A step of a run, or an item of a mapped step.

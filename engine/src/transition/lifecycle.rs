@@ -107,7 +107,7 @@ impl Workset {
             message: format!("run {} of `{}` was cancelled", run.id, run.workflow),
             remedy: Remedy::Fail,
         };
-        let retention = self.plan.retention;
+        let retention = self.plan.retention.filter(|_| parent.is_none());
         self.run_mut().expires_at = retention.map(|keep| now.after(keep));
         self.effects.push(Effect::CancelRest { except: None });
         self.emit(now, EventKind::RunCancelled);

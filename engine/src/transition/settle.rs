@@ -269,14 +269,7 @@ impl Workset {
         } else {
             row.tries += 1;
             let tries = u32::try_from(row.tries).unwrap_or(u32::MAX);
-            match error.remedy {
-                Remedy::Fail | Remedy::Cancelled => None,
-                Remedy::Retry | Remedy::RetryAfterMs(_) if !policy.covers(&error.class) => None,
-                Remedy::Retry => policy.delay(tries, chance),
-                Remedy::RetryAfterMs(asked) => policy
-                    .delay(tries, chance)
-                    .map(|wait| wait.max(std::time::Duration::from_millis(asked))),
-            }
+            policy.wait(tries, error, chance)
         };
         let attempt = row.attempt;
         row.token = None;
@@ -489,7 +482,9 @@ impl Workset {
         let retention = self.plan.retention;
         let run = self.run_mut();
         run.finished_at = Some(now);
-        run.expires_at = retention.map(|keep| now.after(keep));
+        // A run that does a step's work is kept as long as the one above it.
+        let is_top = run.parent.is_none();
+        run.expires_at = retention.filter(|_| is_top).map(|keep| now.after(keep));
         let outcome = match failure {
             None => {
                 run.state = RunState::Succeeded;

@@ -27,6 +27,7 @@ mod serve;
 mod tests;
 mod ticket;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -121,6 +122,44 @@ impl Drop for Owner {
 }
 
 impl Doorbell {
+    /// Removes the tickets of queues that are not in use; how many queues' that were. A ticket is a hint:
+    /// were one of them in use after all, its work would be found a moment later.
+    pub(crate) async fn tidy(&self, used: &HashSet<QueueName>) -> u64 {
+        let link = &self.shared.link;
+        let Ok(mut connection) = link.connect(link::ANSWER).await else {
+            return 0;
+        };
+        let prefix = format!("{}tickets:", link.prefix());
+        let (mut cursor, mut idle) = (0_u64, Vec::new());
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*"));
+            scan.arg("COUNT").arg(1_000);
+            let Ok((next, keys)) = scan
+                .query_async::<(u64, Vec<String>)>(&mut connection)
+                .await
+            else {
+                return 0;
+            };
+            idle.extend(keys.into_iter().filter(|key| {
+                let queue = key.strip_prefix(&prefix).map(QueueName::new);
+                !matches!(queue, Some(Ok(queue)) if used.contains(&queue))
+            }));
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        if idle.is_empty() {
+            return 0;
+        }
+        let removed = redis::cmd("UNLINK")
+            .arg(&idle)
+            .query_async(&mut connection)
+            .await;
+        removed.unwrap_or(0)
+    }
+
     /// Connects, looks whether this Redis will do, and subscribes.
     ///
     /// Once this has succeeded, later outages are waited out.

@@ -17,7 +17,8 @@ use serde_json::Value;
 
 use super::meter::Meter;
 use super::{Shared, scope};
-use crate::id::RunId;
+use crate::id::{RunId, TaskName};
+use crate::layer::{AttemptRequest, AttemptService};
 use crate::run::{AttemptOutcome, NewRun, Parent, RunOptions, TaskKey};
 use crate::store::{Claim, Granted, Halt, Holdings, StoreError};
 use crate::task::{MAX_OUTPUT_BYTES, Remedy, TaskError};
@@ -71,7 +72,12 @@ enum Course {
 }
 
 /// Runs a claimed task to its report.
-pub(super) async fn run(shared: Arc<Shared>, held: Arc<Holdings>, granted: Granted) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    held: Arc<Holdings>,
+    layers: Option<Arc<AttemptService>>,
+    granted: Granted,
+) {
     let Granted {
         claim,
         permit,
@@ -84,7 +90,7 @@ pub(super) async fn run(shared: Arc<Shared>, held: Arc<Holdings>, granted: Grant
         word.keep();
     }
     let course = tokio::select! {
-        course = perform(&shared, &claim, &halt, &word) => course,
+        course = perform(&shared, &claim, &halt, &word, layers.as_deref()) => course,
         // Handlers see to their own end; this is for what comes before and after them.
         () = gone(&halt) => Course::Dropped,
     };
@@ -117,6 +123,27 @@ pub(super) async fn run(shared: Arc<Shared>, held: Arc<Holdings>, granted: Grant
     }
 }
 
+/// The task's own code, where layers stand around it.
+pub(super) fn code(
+    shared: &Shared,
+    request: AttemptRequest,
+) -> impl Future<Output = Result<Value, TaskError>> + Send + use<> {
+    let (task, ctx) = (
+        request.attempt().task().clone(),
+        request.attempt().ctx().clone(),
+    );
+    let started = shared
+        .library()
+        .registry()
+        .start(task.as_str(), ctx, request.input);
+    async move {
+        match started {
+            Some(attempt) => attempt.await,
+            None => Err(unknown_task(&task)),
+        }
+    }
+}
+
 /// Resolves some time after a halt, as a last resort.
 async fn gone(halt: &Halt) {
     halt.token.cancelled().await;
@@ -129,6 +156,7 @@ async fn perform(
     claim: &Arc<Claim>,
     halt: &Halt,
     word: &Arc<Word>,
+    layers: Option<&AttemptService>,
 ) -> Course {
     let step = &claim.plan.steps[claim.key.step as usize];
     let scope = match scope::load(shared, claim, &step.references).await {
@@ -196,6 +224,7 @@ async fn perform(
                 cache_key,
                 halt,
                 word,
+                layers,
             };
             handler::run(shared, job).await
         }
@@ -312,6 +341,11 @@ fn bad_expression(place: &str, error: &ExprError) -> TaskError {
         message: format!("{place}: {}{help}", error.message),
         remedy: Remedy::Fail,
     }
+}
+
+fn unknown_task(task: &TaskName) -> TaskError {
+    let message = format!("this worker has no task `{task}`; run a program that registers it");
+    TaskError::fatal("unknown_task", message)
 }
 
 fn store_trouble(error: &StoreError) -> TaskError {

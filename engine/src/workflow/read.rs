@@ -19,6 +19,7 @@ mod graph;
 mod inputs;
 mod literal;
 mod policy;
+mod schedule;
 mod step;
 mod template;
 mod value;
@@ -29,7 +30,7 @@ use template::Around;
 /// What parsing all expressions of a file may cost, about a token each.
 const MAX_WORK: usize = 25_000;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "name",
     "description",
     "inputs",
@@ -41,6 +42,8 @@ const KEYS: [&str; 11] = [
     "timeout",
     "on_failure",
     "max_parallel",
+    "schedule",
+    "notify",
 ];
 
 pub(super) fn workflow(
@@ -236,6 +239,8 @@ impl Reader<'_> {
             .get("on_failure")
             .and_then(|entry| self.failure_step(entry, &defaults))
             .map(Box::new);
+        let schedules = self.schedules(root, name.as_ref(), &inputs);
+        let notify = self.notify(root);
         let workflow = Workflow {
             name: name?,
             description: self.optional_text(root, "", "description"),
@@ -247,6 +252,8 @@ impl Reader<'_> {
             timeout_ms: self.duration_of(root, "", "timeout"),
             on_failure,
             max_parallel: self.count_of(root, "", "max_parallel"),
+            schedules,
+            notify,
         };
         for step in workflow.steps.iter().chain(workflow.on_failure.as_deref()) {
             self.check_recursion(&workflow.name, step, root);

@@ -73,6 +73,18 @@ pub fn json_schema() -> Value {
                 "description": "How many task runs of one run may run at a time.",
                 "$ref": "#/$defs/count",
             },
+            "schedule": {
+                "description": "When it begins by itself: a cron expression, `@every 90s`, or the details.",
+                "anyOf": [
+                    { "type": "string" },
+                    { "$ref": "#/$defs/schedule" },
+                    { "type": "array", "maxItems": 32, "items": { "$ref": "#/$defs/schedule" } },
+                ],
+            },
+            "notify": {
+                "description": "Who is told of a run's end.",
+                "anyOf": [{ "$ref": "#/$defs/notify" }, { "type": "array", "items": { "$ref": "#/$defs/notify" } }],
+            },
         },
         "$defs": {
             "identifier": { "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,63}$" },
@@ -118,6 +130,41 @@ pub fn json_schema() -> Value {
                         },
                     },
                 ],
+            },
+            "schedule": {
+                "type": "object",
+                "additionalProperties": false,
+                "patternProperties": { "^x-": true },
+                "properties": {
+                    "name": { "description": "Its name, where there are several.", "$ref": "#/$defs/identifier" },
+                    "description": { "description": "For people.", "type": "string" },
+                    "cron": { "description": "Minute, hour, day of month, month, day of week; with a sixth field first, seconds.", "type": "string", "examples": ["0 3 * * *", "@daily"] },
+                    "every": { "description": "An interval of whole seconds.", "$ref": "#/$defs/duration" },
+                    "zone": { "description": "The IANA time zone that cron goes by; UTC, if left out.", "type": "string", "examples": ["Europe/Berlin"] },
+                    "inputs": { "description": "What its runs are given; `${{ run.scheduled_at }}` is the time it was due.", "type": "object" },
+                    "overlap": { "description": "What a tick does while the run before it is under way.", "enum": ["skip", "queue", "cancel", "allow"] },
+                    "misfire": { "description": "What becomes of ticks that nobody saw in time.", "enum": ["skip", "once", "catch_up"] },
+                    "window": { "description": "How far back `catch_up` goes.", "$ref": "#/$defs/duration" },
+                    "jitter": { "description": "Ticks are spread over this much time.", "$ref": "#/$defs/duration" },
+                    "priority": { "description": "Added to each step's priority.", "type": "integer", "minimum": -1000, "maximum": 1000 },
+                },
+                "oneOf": [{ "required": ["cron"] }, { "required": ["every"] }],
+            },
+            "notify": {
+                "type": "object",
+                "additionalProperties": false,
+                "patternProperties": { "^x-": true },
+                "properties": {
+                    "on": {
+                        "description": "Which ends; all, if left out.",
+                        "anyOf": [
+                            { "enum": ["succeeded", "failed", "cancelled"] },
+                            { "type": "array", "items": { "enum": ["succeeded", "failed", "cancelled"] } },
+                        ],
+                    },
+                    "email": { "description": "Addresses.", "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] },
+                    "webhook": { "description": "A webhook's id.", "type": "string" },
+                },
             },
             "step": step(true),
             "failure_step": step(false),

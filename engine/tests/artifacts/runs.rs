@@ -53,7 +53,11 @@ async fn a_run_stores_in_the_bucket_and_check_and_clean_look_there() {
     let location = bench.engine.artifact_location(&files[0].artifact).unwrap();
     assert!(matches!(&location, Location::Url(url) if url.starts_with("s3://pictures/runs/")));
     bench.engine.delete(mine.id).await.unwrap();
-    bench.engine.clean(Duration::ZERO).await.unwrap();
+    bench
+        .engine
+        .clean(&aquatint_engine::engine::Upkeep::of(Duration::ZERO))
+        .await
+        .unwrap();
     assert_eq!(objects(&service), 1);
     assert!(bench.engine.check().await.unwrap().is_clean());
     let kept = &bench.engine.artifacts(keeper.id).await.unwrap()[0].artifact;
@@ -117,10 +121,21 @@ async fn what_a_killed_worker_stored_and_never_named_is_swept() {
     bench.engine.close().await;
     let place = service.place("s3://pictures/runs");
     let again = Bench::over(Arc::clone(&bench.folder), &[WRITE], |c| c.artifacts = place).await;
-    again.engine.clean(Duration::from_hours(1)).await.unwrap();
+    again
+        .engine
+        .clean(&aquatint_engine::engine::Upkeep::of(Duration::from_hours(
+            1,
+        )))
+        .await
+        .unwrap();
     assert_eq!(objects(&service), 2, "a step may be about to name it");
     assert_eq!(
-        again.engine.clean(Duration::ZERO).await.unwrap().bytes,
+        again
+            .engine
+            .clean(&aquatint_engine::engine::Upkeep::of(Duration::ZERO))
+            .await
+            .unwrap()
+            .file_bytes,
         orphan.size_bytes
     );
     assert_eq!(objects(&service), 1);
@@ -138,7 +153,11 @@ async fn a_kept_result_counts_only_while_its_file_is_in_the_bucket() {
     for run in [first.id, again.id] {
         bench.engine.delete(run).await.unwrap();
     }
-    bench.engine.clean(Duration::ZERO).await.unwrap();
+    bench
+        .engine
+        .clean(&aquatint_engine::engine::Upkeep::of(Duration::ZERO))
+        .await
+        .unwrap();
     assert_eq!(objects(&service), 0);
     let anew = bench.run("cached", json!({ "text": "same" })).await;
     assert!(!bench.task(anew.id, "a").await.cached);

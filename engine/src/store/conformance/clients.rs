@@ -155,6 +155,7 @@ async fn a_record_is_changed_only_by_who_saw_it(base: Base) {
             id: "a".to_owned(),
             body: body.map(str::to_owned),
             seen,
+            due_at: None,
         };
         match house.store.write(Op::Keep(keep)).await.unwrap() {
             Answer::Kept(revision) => revision,

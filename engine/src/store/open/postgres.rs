@@ -24,6 +24,11 @@ const MIGRATIONS: &[Step] = &[
         include_str!("../../../../migrations/postgres/0002_clients.sql"),
     ),
     (
+        3,
+        "schedules",
+        include_str!("../../../../migrations/postgres/0003_schedules.sql"),
+    ),
+    (
         4,
         "models",
         include_str!("../../../../migrations/postgres/0004_models.sql"),

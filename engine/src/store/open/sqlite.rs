@@ -25,6 +25,11 @@ const MIGRATIONS: &[Step] = &[
         include_str!("../../../../migrations/sqlite/0002_clients.sql"),
     ),
     (
+        3,
+        "schedules",
+        include_str!("../../../../migrations/sqlite/0003_schedules.sql"),
+    ),
+    (
         4,
         "models",
         include_str!("../../../../migrations/sqlite/0004_models.sql"),
@@ -59,6 +64,8 @@ pub(in crate::store) async fn connect(
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(false)
         .statement_cache_capacity(128)
+        // Of a new file only: pages that are free can be given back a few at a time.
+        .auto_vacuum(sqlx::sqlite::SqliteAutoVacuum::Incremental)
         .pragma("cache_size", "-8192")
         .pragma("wal_autocheckpoint", "1000")
         .pragma("temp_store", "memory")

@@ -1,5 +1,6 @@
 //! Runs a task's own code: apart from our loops, under its time-outs, stopped when told.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use super::super::handlers::Pool;
 use super::super::{Shared, scope};
 use super::report::{Answered, Finished, Messenger, Said, Told, Word};
-use super::{Course, Outcome, Product, bounded, store_trouble};
+use super::{Course, Outcome, Product, bounded, store_trouble, unknown_task};
 use crate::id::TaskName;
+use crate::layer::{Attempt, AttemptRequest, AttemptService};
+use crate::registry::Code;
 use crate::run::AttemptOutcome;
 use crate::store::{AttemptReport, Claim, Halt, Op, StoreError};
 use crate::task::{
@@ -43,6 +47,8 @@ pub(super) struct Job<'a> {
     pub(super) cache_key: Option<String>,
     pub(super) halt: &'a Halt,
     pub(super) word: &'a Arc<Word>,
+    /// What stands around the task's code, where anything does.
+    pub(super) layers: Option<&'a AttemptService>,
 }
 
 /// Runs the handler.
@@ -55,6 +61,7 @@ pub(super) async fn run(shared: &Arc<Shared>, job: Job<'_>) -> Course {
         cache_key,
         halt,
         word,
+        layers,
     } = job;
     let inputs = match scope::inputs(shared, claim).await {
         Ok(inputs) => inputs,
@@ -82,9 +89,22 @@ pub(super) async fn run(shared: &Arc<Shared>, job: Job<'_>) -> Course {
         reports,
     });
     let library = shared.library();
-    let Some(attempt) = library.registry().start(task.as_str(), ctx.clone(), input) else {
-        let message = format!("this worker has no task `{task}`; run a program that registers it");
-        return Course::Over(Product::failed(TaskError::fatal("unknown_task", message)));
+    let registry = library.registry();
+    let attempt = match layers {
+        None => registry.start(task.as_str(), ctx.clone(), input),
+        Some(layers) if registry.spec(task.as_str()).is_some() => {
+            let failures = match failures(shared, claim).await {
+                Ok(failures) => failures,
+                Err(error) => return Course::Over(Product::failed(store_trouble(&error))),
+            };
+            let plan = Arc::clone(&claim.plan);
+            let attempt = Attempt::new(ctx.clone(), task.clone(), plan, claim.key.step, failures);
+            Some(layered(layers, AttemptRequest::new(attempt, input)))
+        }
+        Some(_) => None,
+    };
+    let Some(attempt) = attempt else {
+        return Course::Over(Product::failed(unknown_task(task)));
     };
     let (reply, mut answer) = oneshot::channel();
     let messenger = word.is_open().then(|| Messenger {
@@ -162,10 +182,7 @@ pub(super) async fn run(shared: &Arc<Shared>, job: Job<'_>) -> Course {
             Product::plain(Outcome::Released)
         }
         End::Returned(Err(error)) => Product::failed(error),
-        End::Panicked(message) => Product::failed(TaskError::retryable(
-            "panic",
-            format!("task `{task}` panicked: {message}"),
-        )),
+        End::Panicked(panic) => Product::failed(TaskError::panic(task, &*panic)),
         End::TimedOut => {
             let limit = humantime::format_duration(step.timeout);
             let error = TaskError::retryable(
@@ -183,6 +200,21 @@ pub(super) async fn run(shared: &Arc<Shared>, job: Job<'_>) -> Course {
         return Course::Dropped;
     }
     Course::Over(product)
+}
+
+/// Hands a request to the layers, from within the attempt: a panic of theirs is its own.
+fn layered(layers: &AttemptService, request: AttemptRequest) -> Code {
+    let layers = layers.clone();
+    Box::pin(async move { layers.oneshot(request).await })
+}
+
+/// How often the task has failed before. Attempts are counted beyond that: some were given back, or lost.
+async fn failures(shared: &Shared, claim: &Claim) -> Result<u32, StoreError> {
+    if claim.attempt <= 1 {
+        return Ok(0);
+    }
+    let tries = shared.store.tries(claim.key).await?;
+    Ok(u32::try_from(tries).unwrap_or(0))
 }
 
 /// A handler under way.
@@ -228,7 +260,7 @@ enum End {
     /// It has reported from its own thread; with the answer, where there is one already.
     Told(Box<Settlement>, Option<Said>),
     Returned(Result<Value, TaskError>),
-    Panicked(String),
+    Panicked(Box<dyn Any + Send>),
     TimedOut,
     /// It was told to stop and did, or was dropped after the grace period.
     Stopped,
@@ -301,13 +333,7 @@ fn ended(done: Result<Finished, JoinError>, said: Option<Said>) -> End {
         Ok(Finished::Reported(settlement)) => End::Told(settlement, said),
         Ok(Finished::Returned(result)) => End::Returned(result),
         Err(error) => match error.try_into_panic() {
-            Ok(panic) => {
-                let text = panic
-                    .downcast_ref::<&str>()
-                    .map(|s| (*s).to_owned())
-                    .or_else(|| panic.downcast_ref::<String>().cloned());
-                End::Panicked(text.unwrap_or_else(|| "with a value that is no text".to_owned()))
-            }
+            Ok(panic) => End::Panicked(panic),
             Err(_) => End::Stopped,
         },
     }

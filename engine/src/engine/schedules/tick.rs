@@ -1,0 +1,162 @@
+//! A look at the schedules whose time has come.
+
+use serde_json::{Value, json};
+
+use super::super::{Engine, Submission, refresh};
+use super::{KIND, Kept, SCHEDULE_TAG, ScheduleError, Ticked};
+use crate::error::EngineError;
+use crate::id::RunId;
+use crate::run::NewRun;
+use crate::schedule::{Happened, Schedule, decide};
+use crate::store::{Answer, Fire, Op, Record, RunAction, StoreError};
+use crate::time::Timestamp;
+use crate::workflow::{Prepared, Scope, Template};
+
+/// Schedules looked at in one tick at most; the rest follows at once.
+const MANY: i64 = 200;
+
+impl Engine {
+    /// Looks at the schedules whose time has come, once; schedulers do so every second.
+    ///
+    /// # Errors
+    /// A store error.
+    pub async fn tick(&self) -> Result<Ticked, EngineError> {
+        let mut ticked = Ticked::default();
+        let due = self
+            .shared
+            .store
+            .due_records(KIND, self.now(), MANY)
+            .await?;
+        for record in &due {
+            let Some(kept) = Kept::read(record) else {
+                continue;
+            };
+            match self.tick_one(record, kept).await {
+                Ok(Some(started)) => {
+                    ticked.moved += 1;
+                    ticked.started += started;
+                }
+                Ok(None) => ticked.left += 1,
+                Err(error @ EngineError::Store(StoreError::Closed)) => return Err(error),
+                Err(error) => {
+                    // One must not keep the others from their time.
+                    tracing::warn!(schedule.id = %record.id, %error, "schedule `{}` could not be looked at; trying again", record.id);
+                    ticked.left += 1;
+                }
+            }
+        }
+        Ok(ticked)
+    }
+
+    /// How many runs one schedule's ticks began; nothing where it was left as it is.
+    async fn tick_one(&self, record: &Record, kept: Kept) -> Result<Option<usize>, EngineError> {
+        let id = record.id.as_str();
+        let workflow = kept.schedule.workflow.as_str();
+        if self.library().source(workflow).is_none() {
+            refresh(&self.shared).await?;
+            if self.library().source(workflow).is_none() {
+                // Another process may know it. That nobody does shows in the health check.
+                return Ok(None);
+            }
+        }
+        let clockwork = kept.clockwork()?;
+        let last = kept.standing.last_run();
+        let is_busy = match last {
+            Some(run) => self.is_under_way(run).await?,
+            None => false,
+        };
+        let now = self.now();
+        let decision = decide(&kept.schedule, id, &clockwork, &kept.standing, now, is_busy);
+        if decision.start.is_empty() && decision.standing == kept.standing {
+            return Ok(None);
+        }
+        if let (true, Some(run)) = (decision.cancel, last) {
+            // Cancelled first, and again if we die before the commit: it was to go either way.
+            match self.act(run, RunAction::Cancel).await {
+                Ok(_) => {
+                    tracing::info!(run.id = %run, schedule.id = %id, "cancelled for the next tick of its schedule");
+                }
+                // It has just ended.
+                Err(EngineError::Refused(_) | EngineError::Store(StoreError::NotFound { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut moved = Kept {
+            standing: decision.standing,
+            ..kept
+        };
+        let mut runs = Vec::with_capacity(decision.start.len());
+        for due in decision.start {
+            match self.run_of(id, &moved.schedule, moved.owner.clone(), Some(due)) {
+                Ok(new) => {
+                    let run = new.id;
+                    moved
+                        .standing
+                        .note(Some(due), now, Happened::Started { run });
+                    runs.push(new);
+                }
+                Err(error) => {
+                    let reason: String = error.to_string().chars().take(500).collect();
+                    tracing::error!(schedule.id = %id, "schedule `{id}` began nothing: {reason}");
+                    moved
+                        .standing
+                        .note(Some(due), now, Happened::Refused { reason });
+                }
+            }
+        }
+        let started = runs.len();
+        let keep = moved.keep(id, Some(record.revision));
+        let begun = self.fire(Fire { keep, runs }).await?;
+        Ok(begun.map(|_| started))
+    }
+
+    async fn is_under_way(&self, run: RunId) -> Result<bool, EngineError> {
+        match self.shared.store.run(run).await {
+            Ok(run) => Ok(!run.state.is_terminal()),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn fire(&self, fire: Fire) -> Result<Option<Vec<(RunId, bool)>>, EngineError> {
+        match self.shared.store.write(Op::Fire(Box::new(fire))).await? {
+            Answer::Fired(begun) => Ok(begun),
+            other => unreachable!("firing is answered by Fired, not {other:?}"),
+        }
+    }
+
+    /// The run of a tick; without a due time, of somebody's wish.
+    pub(super) fn run_of(
+        &self,
+        id: &str,
+        schedule: &Schedule,
+        owner: Option<String>,
+        due: Option<Timestamp>,
+    ) -> Result<NewRun, EngineError> {
+        let definition = self.library().get(schedule.workflow.as_str())?;
+        let facts = json!({
+            "scheduled_at": due.unwrap_or_else(|| self.now()).to_string(),
+            "schedule": id,
+            "workflow": schedule.workflow.as_str(),
+        });
+        let inputs = inputs(&schedule.inputs, &facts)?;
+        let submission = Submission {
+            idempotency_key: due.map(|due| format!("schedule/{id}/{}", due.0)),
+            priority: schedule.priority,
+            tags: vec![format!("{SCHEDULE_TAG}{id}")],
+            owner,
+            ..Submission::new(schedule.workflow.to_string(), inputs)
+        };
+        self.prepare(&definition, submission)
+    }
+}
+
+/// A schedule's inputs, its expressions evaluated.
+fn inputs(template: &Value, facts: &Value) -> Result<Value, EngineError> {
+    let wrong = |error: String| EngineError::from(ScheduleError::Inputs { reason: error });
+    let template = Template::parse(template.clone()).map_err(|error| wrong(error.message))?;
+    let scope = Scope::new().run(Prepared::from_json(facts));
+    template
+        .evaluate(&scope)
+        .map_err(|error| wrong(error.message))
+}
