@@ -42,7 +42,8 @@ fn content(bench: &Bench, artifact: &Artifact) -> Option<String> {
 
 /// Removes what nobody names, however young.
 async fn clean(bench: &Bench) {
-    bench.engine.clean(Duration::ZERO).await.unwrap();
+    let all = aquatint_engine::engine::Upkeep::of(Duration::ZERO);
+    bench.engine.clean(&all).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,7 +37,10 @@ impl Server {
     async fn start(cluster: &Cluster<'_>, log: PathBuf) -> Self {
         let stderr = std::fs::File::create(&log).unwrap();
         let mut command = cluster.program(&["serve", "--listen", "127.0.0.1:0"]);
-        let process = command.stderr(stderr).spawn().unwrap();
+        let mut server = Self {
+            process: command.stderr(stderr).spawn().unwrap(),
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
         let began = Instant::now();
         loop {
             let said = std::fs::read_to_string(&log).unwrap();
@@ -46,7 +49,8 @@ impl Server {
                 rest.split(';').next()?.parse().ok()
             });
             if let Some(address) = address {
-                return Self { process, address };
+                server.address = address;
+                return server;
             }
             assert!(
                 began.elapsed() < START,
