@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aquatint_engine::health::Limits;
+
 /// How an API behaves. Start from [`ApiConfig::default`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -26,6 +28,10 @@ pub struct ApiConfig {
     pub inline_retention: Duration,
     /// Whether a request without a key is let in while no key exists: for loopback only.
     pub open_without_keys: bool,
+    /// What health is judged by.
+    pub health: Limits,
+    /// The names of the rules that alerts go by.
+    pub alert_rules: Vec<String>,
 }
 
 impl Default for ApiConfig {
@@ -41,6 +47,8 @@ impl Default for ApiConfig {
             allow_definitions: false,
             inline_retention: Duration::from_secs(3600),
             open_without_keys: true,
+            health: Limits::default(),
+            alert_rules: Vec::new(),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | `auth`, `limits` | who asks, what they may, and how much |
 //! | `problem`, `extract`, `wire` | refusals, what comes in, what goes out |
 //! | `files` | uploads looked at before anybody trusts them; files sent back |
+//! | `notices` | those whom a run names are told of its end |
 //! | `feed`, `webhooks` | one reader of the events for every stream; one that tells others of ends |
 //! | `routes/*` | `/api/v1`, a resource a file |
 //! | `edges/*` | the APIs of systems whose clients work here unchanged |
@@ -22,6 +23,7 @@ mod extract;
 mod feed;
 mod files;
 mod limits;
+mod notices;
 mod openapi;
 mod problem;
 mod routes;

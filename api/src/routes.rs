@@ -1,5 +1,6 @@
 //! `/api/v1`, a resource a file.
 
+pub(crate) mod alerts;
 pub(crate) mod artifacts;
 pub(crate) mod batches;
 pub(crate) mod events;

@@ -27,7 +27,7 @@ use crate::config::ApiConfig;
 use crate::problem::Problem;
 use crate::routes;
 use crate::watched::Watched;
-use crate::{edges, openapi, webhooks};
+use crate::{edges, notices, openapi, webhooks};
 
 /// How long requests may go on after the server was told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -147,6 +147,7 @@ impl Api {
         let stopping = self.app.stopping.clone();
         tokio::spawn(routes::jobs::look_after(self.app.clone()));
         tokio::spawn(webhooks::look_after(self.app.clone()));
+        tokio::spawn(notices::look_after(self.app.clone()));
         let told = stopping.clone();
         let stop = async move {
             stop.await;
@@ -217,6 +218,7 @@ fn routed() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(routes::workflows::router())
         .merge(routes::queues::router())
         .merge(routes::schedules::router())
+        .merge(routes::alerts::router())
         .merge(routes::workers::router())
         .merge(routes::keys::router())
         .merge(routes::webhooks::router())

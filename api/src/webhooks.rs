@@ -15,7 +15,7 @@ use aquatint_engine::id::RunId;
 use aquatint_engine::run::{Event, EventKind};
 use aquatint_engine::store::{RunView, StoreError};
 use aquatint_engine::time::Timestamp;
-use aquatint_engine::{Engine, EngineError, Submission};
+use aquatint_engine::{Engine, EngineError, RunState, Submission};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
@@ -103,6 +103,28 @@ impl Kept {
             && self.tag.as_ref().is_none_or(|tag| run.tags.contains(tag))
             && (self.sees_all || run.owner == self.owner)
     }
+}
+
+impl Kept {
+    /// Whether a run may name it: its owner's own runs, and whatever its owner may see.
+    pub(crate) fn may_hear_of(&self, run: &RunView) -> bool {
+        self.sees_all || run.owner == self.owner
+    }
+}
+
+/// What a webhook that a run names is told of its end.
+pub(crate) fn of_run(id: &str, kept: &Kept, run: &RunView, message: &str) -> Submission {
+    let is_batch = run.tags.iter().any(|tag| tag == BATCH_TAG);
+    let kind = match (run.state, is_batch) {
+        (RunState::Succeeded, false) => EventType::RunSucceeded,
+        (RunState::Succeeded, true) => EventType::BatchSucceeded,
+        (RunState::Cancelled, false) => EventType::RunCancelled,
+        (RunState::Cancelled, true) => EventType::BatchCancelled,
+        (_, false) => EventType::RunFailed,
+        (_, true) => EventType::BatchFailed,
+    };
+    let at = run.finished_at.unwrap_or(run.created_at);
+    delivery(id, message, &event(run, kind, at), kept)
 }
 
 /// Every webhook, with when it was made.

@@ -29,7 +29,7 @@ use crate::error::EngineError;
 use crate::id::RunId;
 use crate::library::Library;
 use crate::run::RunState;
-use crate::store::{Answer, Herald, Op, RunAction, Store, SweepCounts, Tidings};
+use crate::store::{Answer, Herald, Op, RunAction, RunView, Store, SweepCounts, Tidings};
 use crate::time::Timestamp;
 use crate::transport::{Doorbell, DoorbellHealth, Notice};
 use crate::worker::{Handlers, Shared, Worker, sweep};
@@ -132,6 +132,23 @@ impl Engine {
     /// An unknown run, or one that has not ended.
     pub async fn delete(&self, run: RunId) -> Result<(), EngineError> {
         self.shared.store.write(Op::Delete(run)).await?;
+        Ok(())
+    }
+
+    /// Some of the runs that ended, and of whose end those whom they name were not told yet.
+    ///
+    /// # Errors
+    /// A store error.
+    pub async fn untold(&self) -> Result<Vec<RunView>, EngineError> {
+        Ok(self.shared.store.untold().await?)
+    }
+
+    /// Remembers that those whom a run names were told of its end; one that was retried meanwhile ends again.
+    ///
+    /// # Errors
+    /// A store error.
+    pub async fn told(&self, run: RunId, generation: i64) -> Result<(), EngineError> {
+        self.shared.store.write(Op::Told(run, generation)).await?;
         Ok(())
     }
 

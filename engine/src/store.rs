@@ -29,6 +29,7 @@ mod effects;
 mod error;
 mod foresight;
 mod holdings;
+mod notices;
 mod notifier;
 mod op;
 mod open;

@@ -107,6 +107,19 @@ async fn metrics(_who: Reader, State(app): State<App>) -> Result<Response, Probl
         metrics::gauge!("aquatint_queue_oldest_age_seconds", "queue" => name)
             .set(age_ms as f64 / 1000.0);
     }
+    let report = app.engine.health(&app.config.health).await;
+    metrics::gauge!("aquatint_health_status").set(f64::from(report.status as u8));
+    for check in report.checks {
+        if check.name == "schedules" {
+            let late = check.detail.as_array().map_or(0, Vec::len);
+            #[expect(clippy::cast_precision_loss, reason = "schedules are few")]
+            metrics::gauge!("aquatint_schedule_overdue").set(late as f64);
+        }
+        metrics::gauge!("aquatint_health_check_status", "check" => check.name)
+            .set(f64::from(check.status as u8));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "alerts are few")]
+    metrics::gauge!("aquatint_alerts_firing").set(app.engine.alerts().await?.len() as f64);
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], handle.render()).into_response())
 }

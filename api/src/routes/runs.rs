@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aquatint_engine::id::{RunId, WorkflowName};
+use aquatint_engine::run::{Ending, Notify};
 use aquatint_engine::store::RunView;
 use aquatint_engine::{RunAction, RunFilter, RunState, Submission};
 use axum::Json;
@@ -54,6 +55,48 @@ pub(crate) struct NewRun {
     /// Forget it so long after its end, as in `24h`; without it, the definition decides.
     #[serde(default)]
     pub(crate) retention: Option<String>,
+    /// Who is told of its end, beside those whom the definition names.
+    #[serde(default)]
+    pub(crate) notify: Vec<NotifyOf>,
+}
+
+/// Who is told of a run's end.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NotifyOf {
+    /// `succeeded`, `failed`, `cancelled`; all of them, where none is named.
+    #[serde(default)]
+    pub(crate) on: Vec<EndingOf>,
+    /// Addresses that get an e-mail.
+    #[serde(default)]
+    pub(crate) email: Vec<String>,
+    /// The id of a webhook that is called.
+    #[serde(default)]
+    pub(crate) webhook: Option<String>,
+}
+
+/// How a run ends.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum EndingOf {
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl From<NotifyOf> for Notify {
+    fn from(given: NotifyOf) -> Self {
+        let ending = |ending| match ending {
+            EndingOf::Succeeded => Ending::Succeeded,
+            EndingOf::Failed => Ending::Failed,
+            EndingOf::Cancelled => Ending::Cancelled,
+        };
+        Self {
+            on: given.on.into_iter().map(ending).collect(),
+            email: given.email,
+            webhook: given.webhook,
+        }
+    }
 }
 
 /// Which of its answers a request waits for.
@@ -125,6 +168,7 @@ pub(crate) async fn submit_one(
         tags: new.tags,
         owner: who.key.clone(),
         retention,
+        notify: new.notify.into_iter().map(Notify::from).collect(),
         ..Submission::new(new.workflow, Value::Null)
     };
     Ok(submit_known(app, submission).await?.run)

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aquatint_engine::id::QueueName;
+use aquatint_engine::run::Notify;
 use aquatint_engine::workflow::Plan;
 use aquatint_engine::{Engine, Submission};
 use clap::Args;
@@ -51,6 +52,9 @@ pub(crate) struct Run {
     /// A word to find the run by
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    /// Tell this address by e-mail when it ends: `aquatint serve` does so
+    #[arg(long, value_name = "ADDRESS")]
+    notify: Vec<String>,
     /// Inputs that are JSON already, instead of those of `-i`.
     #[arg(skip)]
     recorded: Option<Value>,
@@ -69,6 +73,7 @@ impl Run {
             idempotency_key: None,
             priority: 0,
             tags: Vec::new(),
+            notify: Vec::new(),
             recorded: Some(inputs),
         }
     }
@@ -93,6 +98,12 @@ pub(crate) async fn run(context: &Context, args: Run) -> Result {
     submission.priority = args.priority;
     submission.no_cache = args.no_cache;
     submission.tags = args.tags;
+    if !args.notify.is_empty() {
+        submission.notify = vec![Notify {
+            email: args.notify,
+            ..Notify::default()
+        }];
+    }
 
     let engine = context.open(library).await?;
     if args.detach {

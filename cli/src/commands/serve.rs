@@ -58,6 +58,9 @@ impl Front {
         let address: SocketAddr = settings.listen;
         let mut config = settings.config.clone();
         config.open_without_keys = address.ip().is_loopback();
+        config.health = context.settings.alerts.limits.clone();
+        let rules = context.settings.alerts.alerts.iter().flat_map(|a| &a.rules);
+        config.alert_rules = rules.map(|rule| rule.name.clone()).collect();
         let refused = |error: aquatint_api::ServeError| Exit::Error(error.to_string());
         let listener = Api::listen(engine, address).await.map_err(refused)?;
         let address = listener.local_addr().unwrap_or(address);

@@ -183,6 +183,10 @@ impl<'a> Commit<'a> {
                 Op::Delete(run) => self.delete(*run).await?.map(|()| Answer::Done),
                 Op::Keep(keep) => Ok(self.keep(keep).await?),
                 Op::Forget(what) => Ok(self.forget(what).await?),
+                Op::Told(run, generation) => {
+                    self.told(*run, *generation);
+                    Ok(Answer::Done)
+                }
                 Op::Fire(fire) => Ok(Box::pin(self.fire(fire)).await?),
             };
             answers[i] = Some(answer);

@@ -50,6 +50,8 @@ pub(crate) enum Op {
     Keep(Keep),
     /// Forget what nobody needs any more.
     Forget(Forget),
+    /// Somebody was told how a run ended, in this generation of it.
+    Told(RunId, i64),
     /// Begin runs as a record moves on.
     Fire(Box<Fire>),
 }

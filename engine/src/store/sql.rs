@@ -265,6 +265,8 @@ statements! {
         RUN_IDS_LIKE = "select id from runs where id >= $1 and id < $2 order by id limit 3";
         LATEST_RUN = "select id from runs where parent_run is null order by id desc limit 1";
         EXPIRED_RUNS = "select id from runs where expires_at is not null and expires_at < $1 limit 500";
+        UNTOLD = "select id from runs where notify is not null and finished_at is not null and notified <= generation order by id limit 100";
+        TOLD = "update runs set notified = generation + 1 where id = $1 and generation = $2";
         OLD_RUNS = "select id from runs where finished_at is not null and finished_at < $1 and expires_at is null \
             and parent_run is null and id > $2 and id < $3 order by id limit 500";
         #[doc = "Those with logs; $2 is the id a run made at $1 would begin with."]
