@@ -4,6 +4,8 @@
 //! never the store, the queue or the network of the engine.
 
 use std::any::Any;
+mod report;
+
 use std::future::Future;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::artifact::{Artifact, ArtifactError, ArtifactStore};
 use crate::id::{RunId, StepName, TaskName, WorkflowName};
+
+pub use report::{LogLevel, LogLine, Progress, Report};
 
 /// The largest output a task may return as JSON; what is larger belongs in an artifact.
 pub const MAX_OUTPUT_BYTES: usize = 256 * 1024;
@@ -172,57 +176,6 @@ impl AttemptInfo {
             run_inputs: Arc::new(Value::Object(serde_json::Map::new())),
         }
     }
-}
-
-/// Something a running attempt says before it ends.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Report {
-    /// How far it is; the last one counts.
-    Progress(Progress),
-    /// What its result may look like; the last one counts.
-    Preview(Artifact),
-    /// A line of its log.
-    Log(LogLine),
-}
-
-/// How far an attempt is.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// `0.0..=1.0`.
-    pub fraction: f64,
-    /// What it is doing: `painting the sky`.
-    pub message: String,
-    /// Items done and items in all, where the work is countable.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub items: Option<(u64, u64)>,
-    /// What the result may look like, while it is being made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub preview: Option<Artifact>,
-}
-
-/// A line of an attempt's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogLine {
-    /// How grave it is.
-    pub level: LogLevel,
-    /// One line; longer ones are cut at 8 KiB.
-    pub message: String,
-}
-
-/// How grave a log line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum LogLevel {
-    /// Detail.
-    Debug,
-    /// A milestone.
-    Info,
-    /// Coped with.
-    Warn,
-    /// Somebody must act.
-    Error,
 }
 
 /// An attempt's view of the world. Cheap to clone.
