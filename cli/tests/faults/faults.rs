@@ -92,9 +92,12 @@ impl Fault {
         match self {
             Self::WorkersKilled => {
                 for victim in [0, 0, 1, 0] {
+                    let ended = cluster.ended().await;
                     cluster.kill_worker(victim);
                     cluster.submit(4).await;
-                    tokio::time::sleep(Duration::from_millis(400)).await;
+                    // Were the next killed before what was lost is done, some task would lose three workers, and
+                    // be quarantined as it should.
+                    cluster.warm_up(ended + 8).await;
                 }
             }
             Self::AllWorkersKilled => {
@@ -182,10 +185,12 @@ async fn deny_lives(cluster: &mut Cluster<'_>) {
         cluster.name
     );
     for _ in 0..6 {
-        cluster.submit_slow(8, Duration::from_millis(500)).await;
+        let slow = cluster.submit_slow(8, Duration::from_millis(500)).await;
         tokio::time::sleep(Duration::from_millis(250)).await;
         cluster.servers.execute(&lose).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        for run in slow {
+            cluster.engine.wait(run).await.unwrap();
+        }
     }
 }
 
