@@ -1,5 +1,6 @@
 //! What goes out: runs, steps and lists as clients see them. Times are RFC 3339, UTC, with milliseconds.
 
+use aquatint_engine::artifact::Artifact;
 use aquatint_engine::run::{Event, Failure, Held};
 use aquatint_engine::store::{ArtifactView, AttemptView, LogView, RunView, TaskView};
 use aquatint_engine::task::Progress;
@@ -189,10 +190,40 @@ pub(crate) struct Advance {
     /// What it will take, if it goes on as it did, ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) remaining_ms: Option<i64>,
+    /// What the result may look like: a small picture, there while the attempt runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) preview: Option<Preview>,
+}
+
+/// A small picture of what is being made. The next one takes its place.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Preview {
+    /// BLAKE3 of the content, 64 hex digits.
+    pub(crate) digest: String,
+    /// Where its bytes are; gone some time after the attempt has ended.
+    pub(crate) url: String,
+    pub(crate) media_type: String,
+    pub(crate) size_bytes: u64,
+}
+
+impl Preview {
+    pub(crate) fn new(run: &str, preview: Artifact) -> Self {
+        Self {
+            url: format!("/api/v1/runs/{run}/artifacts/{}", preview.digest),
+            digest: preview.digest,
+            media_type: preview.media_type,
+            size_bytes: preview.size_bytes,
+        }
+    }
 }
 
 impl Advance {
-    pub(crate) fn new(progress: Progress, started_at: Option<Timestamp>, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        run: &str,
+        progress: Progress,
+        started_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Self {
         let fraction = progress.fraction.clamp(0.0, 1.0);
         let remaining_ms = started_at
             .filter(|_| fraction > 0.02 && fraction < 1.0)
@@ -203,6 +234,7 @@ impl Advance {
             done: progress.items.map(|(done, _)| done),
             total: progress.items.map(|(_, total)| total),
             remaining_ms,
+            preview: progress.preview.map(|preview| Preview::new(run, preview)),
         }
     }
 }
@@ -260,7 +292,7 @@ pub(crate) struct ItemCounts {
 }
 
 impl Step {
-    pub(crate) fn new(t: TaskView, now: Timestamp) -> Self {
+    pub(crate) fn new(run: &str, t: TaskView, now: Timestamp) -> Self {
         let is_retrying = t.state == aquatint_engine::TaskState::Retrying;
         let is_running = t.state == aquatint_engine::TaskState::Running;
         let started_at = t.started_at;
@@ -286,7 +318,7 @@ impl Step {
             progress: t
                 .progress
                 .filter(|_| is_running)
-                .map(|p| Advance::new(p, started_at, now)),
+                .map(|p| Advance::new(run, p, started_at, now)),
         }
     }
 }
@@ -425,7 +457,7 @@ pub(crate) struct EventDoc {
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "a schema for what streams send")]
 pub(crate) struct MessageDoc {
-    /// The event's kind; `progress`, or `end` with the run as it ended.
+    /// The event's kind; `progress`; `preview`, a small picture of what is being made; or `end` with the run as it ended.
     event: String,
     data: String,
     /// Give the last one as `Last-Event-ID` to go on after it.
@@ -454,19 +486,20 @@ mod tests {
             fraction,
             message: String::new(),
             items: None,
+            preview: None,
         };
         let start = Some(Timestamp(1_000));
-        let advance = Advance::new(progress(0.25), start, Timestamp(11_000));
+        let advance = Advance::new("run", progress(0.25), start, Timestamp(11_000));
         assert_eq!(
             (advance.percent, advance.remaining_ms),
             (25.0, Some(30_000))
         );
         assert_eq!(
-            Advance::new(progress(0.0), start, Timestamp(11_000)).remaining_ms,
+            Advance::new("run", progress(0.0), start, Timestamp(11_000)).remaining_ms,
             None
         );
         assert_eq!(
-            Advance::new(progress(1.0), start, Timestamp(11_000)).remaining_ms,
+            Advance::new("run", progress(1.0), start, Timestamp(11_000)).remaining_ms,
             None
         );
     }

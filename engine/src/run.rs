@@ -226,6 +226,8 @@ pub struct TaskRow {
     pub requires: Option<Arc<str>>,
     /// Memory its worker must have free; written, never read.
     pub memory_bytes: Option<u64>,
+    /// JSON list of words for what it would like to find loaded.
+    pub prefers: Option<Arc<str>>,
     /// The item, where this is one.
     pub input: Option<Arc<str>>,
     pub output: Option<Arc<str>>,

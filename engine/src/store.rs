@@ -36,6 +36,7 @@ mod open;
 #[cfg(test)]
 mod plan_tests;
 mod plans;
+mod preference;
 mod queues;
 mod read;
 mod readers;

@@ -4,11 +4,13 @@
 //! never the store, the queue or the network of the engine.
 
 use std::any::Any;
+mod report;
+
 use std::future::Future;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -19,8 +21,16 @@ use tokio_util::sync::CancellationToken;
 use crate::artifact::{Artifact, ArtifactError, ArtifactStore};
 use crate::id::{RunId, StepName, TaskName, WorkflowName};
 
+pub use report::{LogLevel, LogLine, Progress, Report};
+
 /// The largest output a task may return as JSON; what is larger belongs in an artifact.
 pub const MAX_OUTPUT_BYTES: usize = 256 * 1024;
+
+/// The largest preview: a small picture for people, of what is not done yet.
+pub const MAX_PREVIEW_BYTES: usize = 64 * 1024;
+
+/// The least time between two previews of an attempt.
+const PREVIEW_EVERY: Duration = Duration::from_millis(250);
 
 /// Code that a step can name.
 ///
@@ -168,52 +178,6 @@ impl AttemptInfo {
     }
 }
 
-/// Something a running attempt says before it ends.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Report {
-    /// How far it is; the last one counts.
-    Progress(Progress),
-    /// A line of its log.
-    Log(LogLine),
-}
-
-/// How far an attempt is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// `0.0..=1.0`.
-    pub fraction: f64,
-    /// What it is doing: `painting the sky`.
-    pub message: String,
-    /// Items done and items in all, where the work is countable.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub items: Option<(u64, u64)>,
-}
-
-/// A line of an attempt's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogLine {
-    /// How grave it is.
-    pub level: LogLevel,
-    /// One line; longer ones are cut at 8 KiB.
-    pub message: String,
-}
-
-/// How grave a log line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum LogLevel {
-    /// Detail.
-    Debug,
-    /// A milestone.
-    Info,
-    /// Coped with.
-    Warn,
-    /// Somebody must act.
-    Error,
-}
-
 /// An attempt's view of the world. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct TaskContext {
@@ -230,6 +194,8 @@ struct Shared {
     reports: tokio::sync::mpsc::UnboundedSender<Report>,
     saved: Mutex<Vec<Artifact>>,
     has_spoken: AtomicBool,
+    /// When the last preview was shown.
+    previewed: Mutex<Option<Instant>>,
 }
 
 /// What the engine keeps of a [`TaskContext`] it made.
@@ -272,6 +238,7 @@ impl TaskContext {
                 reports,
                 saved,
                 has_spoken: AtomicBool::new(false),
+                previewed: Mutex::default(),
             }),
         }
     }
@@ -302,6 +269,7 @@ impl TaskContext {
             },
             message: message.into(),
             items: None,
+            preview: None,
         }));
     }
 
@@ -317,7 +285,45 @@ impl TaskContext {
             fraction,
             message: message.into(),
             items: Some((done, total)),
+            preview: None,
         }));
+    }
+
+    /// Whether a preview would be shown now: a few a second are, and those between are not worth making.
+    #[must_use]
+    pub fn wants_preview(&self) -> bool {
+        let shown = self.shared.previewed.lock();
+        let shown = shown.unwrap_or_else(PoisonError::into_inner);
+        shown.is_none_or(|at| at.elapsed() >= PREVIEW_EVERY)
+    }
+
+    /// Shows what the result may look like, from within [`TaskContext::blocking`]: a small picture that people see
+    /// while the attempt runs, until the next one or its end. What comes too soon after the last is not shown.
+    ///
+    /// # Errors
+    /// Fatal, class `preview_too_large`, beyond [`MAX_PREVIEW_BYTES`]; else as [`TaskContext::save_blocking`].
+    pub fn preview_blocking(&self, media_type: &str, content: &[u8]) -> Result<(), TaskError> {
+        if content.len() > MAX_PREVIEW_BYTES {
+            return Err(TaskError::fatal(
+                "preview_too_large",
+                format!(
+                    "a preview of {} bytes; {MAX_PREVIEW_BYTES} are the most: make it smaller",
+                    content.len()
+                ),
+            ));
+        }
+        if !self.wants_preview() {
+            return Ok(());
+        }
+        let preview = self.shared.artifacts.put("preview", media_type, content)?;
+        let now = Some(Instant::now());
+        *self
+            .shared
+            .previewed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = now;
+        self.report(Report::Preview(preview));
+        Ok(())
     }
 
     /// Adds a line to the attempt's log.

@@ -459,6 +459,7 @@ fn blank(run: &RunRow, plan: &Plan, step: StepIndex, item: i32, now: Timestamp) 
         child: None,
         requires: planned.requires.clone().filter(|_| is_work),
         memory_bytes: planned.memory_bytes.filter(|_| is_work),
+        prefers: planned.prefers.clone().filter(|_| is_work),
         input: None,
         output: None,
         error: None,

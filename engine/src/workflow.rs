@@ -41,6 +41,8 @@ pub use source::{MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES, Source};
 pub const MAX_STEPS: usize = 1_000;
 /// The most items a step can be mapped over.
 pub const MAX_ITEMS: usize = 100_000;
+/// The most words for models that a step can name, and that a worker remembers of what it has run.
+pub const MAX_LOADED: usize = 4;
 /// Names that expressions give a meaning, and that no step can have.
 pub const RESERVED_STEP_NAMES: [&str; 9] = [
     "outputs",
@@ -151,6 +153,9 @@ pub struct Step {
     /// Labels that its worker must have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<String>,
+    /// Words for what it would like to find loaded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefer: Vec<String>,
     /// Memory that its worker must have free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,

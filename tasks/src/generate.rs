@@ -10,7 +10,7 @@ use aquatint_engine::task::{Task, TaskContext, TaskError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::painter::{self, Canvas, Scene, Stage, Style, Understood};
+use crate::painter::{self, Canvas, Scene, Sketch, Stage, Style, Understood};
 use crate::provenance;
 
 /// Paints a picture from a prompt.
@@ -21,6 +21,8 @@ const MODELS: [&str; 1] = ["painter"];
 const MAX_PROMPT_CHARS: usize = 5000;
 const MIN_SIDE: u32 = 64;
 const MAX_SIDE: u32 = 2048;
+/// The longer side of a preview.
+const PREVIEW_SIDE: u32 = 128;
 /// Larger whole numbers are rounded by many a JSON reader.
 const MAX_SEED: u64 = 1 << 53;
 
@@ -187,7 +189,15 @@ fn generate(ctx: &TaskContext, input: Input, style: Option<Style>) -> Result<Out
             ControlFlow::Continue(())
         }
     };
-    let image = painter::paint(&scene, &canvas, &mut on_stage).ok_or_else(TaskError::cancelled)?;
+    let mut on_sketch = |sketch: &Sketch<'_>| {
+        if ctx.wants_preview() {
+            // A picture without a preview is a picture; a disk that is full will show with the picture itself.
+            let bytes = provenance::encode_plain(&sketch.shrunk(PREVIEW_SIDE));
+            let _ = bytes.and_then(|bytes| ctx.preview_blocking("image/png", &bytes));
+        }
+    };
+    let image = painter::paint_showing(&scene, &canvas, &mut on_stage, &mut on_sketch)
+        .ok_or_else(TaskError::cancelled)?;
     ctx.check()?;
     let extra = [
         ("prompt", input.prompt.clone()),

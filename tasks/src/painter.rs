@@ -36,6 +36,7 @@ mod prompt;
 mod props;
 mod relief;
 mod scene;
+mod sketch;
 mod sky;
 mod towers;
 mod trees;
@@ -50,6 +51,7 @@ use image::RgbImage;
 
 pub use prompt::Understood;
 pub use scene::{Hue, Land, Scene, Style, Thing, Time, Wish};
+pub use sketch::Sketch;
 
 use crew::{Crew, Part};
 use field::{Field, covered};
@@ -127,8 +129,18 @@ pub fn paint(
     canvas: &Canvas,
     on_stage: &mut dyn FnMut(Stage, f32) -> ControlFlow<()>,
 ) -> Option<RgbImage> {
+    paint_showing(scene, canvas, on_stage, &mut |_| {})
+}
+
+/// [`paint`], which shows what there is of the picture after each stage.
+pub fn paint_showing(
+    scene: &Scene,
+    canvas: &Canvas,
+    on_stage: &mut dyn FnMut(Stage, f32) -> ControlFlow<()>,
+    on_sketch: &mut dyn FnMut(&Sketch<'_>),
+) -> Option<RgbImage> {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(8));
-    paint_with(threads, scene, canvas, on_stage)
+    begin(threads, scene, canvas, on_stage, on_sketch)
 }
 
 /// [`paint`] with a given number of threads, which never shows in the picture.
@@ -137,6 +149,16 @@ pub fn paint_with(
     scene: &Scene,
     canvas: &Canvas,
     on_stage: &mut dyn FnMut(Stage, f32) -> ControlFlow<()>,
+) -> Option<RgbImage> {
+    begin(threads, scene, canvas, on_stage, &mut |_| {})
+}
+
+fn begin(
+    threads: usize,
+    scene: &Scene,
+    canvas: &Canvas,
+    on_stage: &mut dyn FnMut(Stage, f32) -> ControlFlow<()>,
+    on_sketch: &mut dyn FnMut(&Sketch<'_>),
 ) -> Option<RgbImage> {
     let canvas = Canvas {
         width: canvas.width.clamp(MIN_SIDE, MAX_SIDE),
@@ -149,7 +171,7 @@ pub fn paint_with(
         plan: &plan,
         pixels: vec![Pixel::default(); plan.view.width * plan.view.height],
     }
-    .run(&mut crew)
+    .run(&mut crew, on_sketch)
 }
 
 struct Painting<'a> {
@@ -158,17 +180,26 @@ struct Painting<'a> {
 }
 
 impl Painting<'_> {
-    fn run(mut self, crew: &mut Crew<'_>) -> Option<RgbImage> {
+    fn run(
+        mut self,
+        crew: &mut Crew<'_>,
+        on_sketch: &mut dyn FnMut(&Sketch<'_>),
+    ) -> Option<RgbImage> {
         let plan = self.plan;
+        let mut show = |color: &dyn Fn(usize) -> Rgb| on_sketch(&Sketch { plan, color });
         let light = {
             let way = plan.light.way;
             way.x.signum() * way.y / way.x.abs().max(0.1)
         };
         self.sky(crew)?;
+        show(&|at| self.pixels[at].color);
         let field = Field::survey(&plan.relief, &plan.view, light, plan.focus, crew)?;
         self.land(&field, crew)?;
+        show(&|at| self.pixels[at].color);
         let inks = self.things(crew)?;
+        show(&|at| self.pixels[at].color * (1.0 - inks[at].alpha) + inks[at].color);
         let colors = self.light(&field, &inks, crew)?;
+        show(&|at| colors[at]);
         drop((field, inks));
         finish::finish(plan, &colors, &self.pixels, crew)
     }

@@ -57,6 +57,19 @@ pub fn encode_png(
     Ok(bytes)
 }
 
+/// Encodes a picture without a word of where it comes from: a preview.
+pub(crate) fn encode_plain(image: &image::RgbImage) -> Result<Vec<u8>, TaskError> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, image.width(), image.height());
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().map_err(encode_error)?;
+    writer
+        .write_image_data(image.as_raw())
+        .map_err(encode_error)?;
+    writer.finish().map_err(encode_error)?;
+    Ok(bytes)
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "stands in `map_err`")]
 pub(crate) fn encode_error(error: png::EncodingError) -> TaskError {
     TaskError::fatal("encode", format!("the picture does not fit a PNG: {error}"))

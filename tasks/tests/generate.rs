@@ -55,6 +55,24 @@ async fn generate(bench: &Bench, input: Value) -> Result<Value, TaskError> {
 }
 
 #[tokio::test]
+async fn what_is_painted_so_far_is_shown_small_and_is_no_result() {
+    let mut bench = bench();
+    let input = json!({ "prompt": "a lighthouse at sunset", "width": 640, "height": 320 });
+    let output = generate(&bench, input).await.unwrap();
+    let mut previews = Vec::new();
+    while let Ok(report) = bench.reports.try_recv() {
+        if let Report::Preview(preview) = report {
+            previews.push(preview);
+        }
+    }
+    let first = previews.first().expect("the sky, at least");
+    let picture = image::load_from_memory(&bench.artifacts.read(first).unwrap()).unwrap();
+    assert_eq!((picture.width(), picture.height()), (128, 64));
+    let result: Artifact = serde_json::from_value(output["image"].clone()).unwrap();
+    assert_eq!(bench.ctx.saved(), [result]);
+}
+
+#[tokio::test]
 async fn a_prompt_becomes_a_png_that_says_what_was_understood() {
     let mut bench = bench();
 

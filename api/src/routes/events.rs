@@ -29,7 +29,7 @@ use crate::auth::{Principal, Reader};
 use crate::extract::{Params, RunPath};
 use crate::feed::{MARGIN, Window, margin};
 use crate::problem::Problem;
-use crate::wire::{self, Advance, EventDoc, MessageDoc, Page};
+use crate::wire::{self, Advance, EventDoc, MessageDoc, Page, Preview};
 
 /// How long a stream of one run waits for a hint before it looks by itself.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -131,9 +131,9 @@ where
     response
 }
 
-/// Follows a run: its events, the progress of what runs, and `end` when it has ended.
+/// Follows a run: its events, the progress of what runs, previews of what it makes, and `end` when it has ended.
 ///
-/// Events are numbered; after `Last-Event-ID` they are replayed. `progress` has no number.
+/// Events are numbered; after `Last-Event-ID` they are replayed. `progress` and `preview` have no number.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/stream", tag = "events",
     params(("id" = String, Path, format = Uuid), AfterParams, ("Last-Event-ID" = Option<String>, Header)),
     responses((status = 200, body = MessageDoc, content_type = "text/event-stream")))]
@@ -169,8 +169,8 @@ struct RunFollower {
     watch: Watch,
     /// The last event sent.
     seq: i64,
-    /// What was last sent of the progress of each task that runs.
-    said: HashMap<(u32, i32), String>,
+    /// What was last sent of the progress of each task that runs, and which preview.
+    said: HashMap<(u32, i32), (String, String)>,
     waiting: VecDeque<Message>,
     has_ended: bool,
 }
@@ -227,27 +227,41 @@ impl RunFollower {
             return Ok(());
         }
         let plan = self.app.engine.plan(self.id).await?;
-        for (step, item, progress) in progress {
-            let shown = format!(
+        for (step, item, mut progress) in progress {
+            let (known, shown) = self.said.entry((step, item)).or_default();
+            let preview = progress.preview.take();
+            let place = json!({
+                "run": self.name,
+                "step": plan.step(step).map(|s| s.name.to_string()),
+                "item": u32::try_from(item).ok(),
+            });
+            let said = format!(
                 "{}{}{:?}",
                 progress.fraction, progress.message, progress.items
             );
-            if self.said.get(&(step, item)) == Some(&shown) {
-                continue;
+            if *known != said {
+                *known = said;
+                let advance = Advance::new(&self.name, progress, None, self.app.engine.now());
+                let told = joined(&place, &advance);
+                self.waiting.push_back(message("progress", None, &told));
             }
-            self.said.insert((step, item), shown);
-            let name = plan.step(step).map(|s| s.name.to_string());
-            let advance = Advance::new(progress, None, self.app.engine.now());
-            let mut told = serde_json::to_value(advance).unwrap_or_default();
-            if let Some(fields) = told.as_object_mut() {
-                fields.insert("run".to_owned(), json!(self.name));
-                fields.insert("step".to_owned(), json!(name));
-                fields.insert("item".to_owned(), json!(u32::try_from(item).ok()));
+            if let Some(preview) = preview.filter(|preview| preview.digest != *shown) {
+                shown.clone_from(&preview.digest);
+                let told = joined(&place, &Preview::new(&self.name, preview));
+                self.waiting.push_back(message("preview", None, &told));
             }
-            self.waiting.push_back(message("progress", None, &told));
         }
         Ok(())
     }
+}
+
+/// Two objects' fields, in one.
+fn joined(place: &Value, said: &impl serde::Serialize) -> Value {
+    let mut told = serde_json::to_value(said).unwrap_or_default();
+    if let (Some(fields), Some(place)) = (told.as_object_mut(), place.as_object()) {
+        fields.extend(place.clone());
+    }
+    told
 }
 
 /// Follows all runs that whoever asks may see. After `Last-Event-ID` the events are replayed.

@@ -412,7 +412,11 @@ pub(crate) async fn get(
 pub(crate) async fn detail(app: &App, run: RunView) -> Result<RunDetail, Problem> {
     let now = app.engine.now();
     let steps = app.engine.steps(&run).await?;
-    let steps = steps.into_iter().map(|task| Step::new(task, now)).collect();
+    let name = run.id.to_string();
+    let steps = steps
+        .into_iter()
+        .map(|task| Step::new(&name, task, now))
+        .collect();
     Ok(RunDetail {
         run: Run::from(run),
         steps,

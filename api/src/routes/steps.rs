@@ -65,7 +65,11 @@ pub(crate) async fn items_of(
     let is_full = found.len() == limit as usize;
     let last = found.last().and_then(|task| task.item);
     let now = app.engine.now();
-    let found = found.into_iter().map(|task| Step::new(task, now)).collect();
+    let name = run.to_string();
+    let found = found
+        .into_iter()
+        .map(|task| Step::new(&name, task, now))
+        .collect();
     let next = last.filter(|_| is_full).map(|item| item.to_string());
     Ok(Json(Page::new(found, next)))
 }

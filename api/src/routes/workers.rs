@@ -45,6 +45,8 @@ pub(crate) struct Worker {
     restarting: bool,
     queues: Vec<Served>,
     labels: Vec<String>,
+    /// Models, and whatever else steps say they prefer, of what it ran last: such steps it takes earlier.
+    loaded: Vec<String>,
     memory_bytes: Option<u64>,
     /// What the process occupies.
     rss_bytes: Option<u64>,
@@ -101,7 +103,9 @@ impl Worker {
             attempt: a.attempt,
             queue: a.queue.to_string(),
             since: Time(a.since),
-            progress: a.progress.map(|p| Advance::new(p, Some(a.since), now)),
+            progress: a
+                .progress
+                .map(|p| Advance::new(&a.run.to_string(), p, Some(a.since), now)),
         });
         Self {
             id: w.id.to_string(),
@@ -114,6 +118,7 @@ impl Worker {
             restarting: w.restarting,
             queues: queues.collect(),
             labels: w.labels,
+            loaded: w.loaded,
             memory_bytes: w.memory_bytes,
             rss_bytes: w.rss_bytes,
             finished: w.finished,

@@ -85,6 +85,55 @@ async fn a_stream_tells_what_happens_while_it_is_open() {
 }
 
 #[tokio::test]
+async fn a_stream_shows_what_a_picture_may_look_like_before_it_is_done() {
+    let house = House::new().await;
+    // Large enough to take a while.
+    let inputs = json!({"prompt": "a lake at dawn", "width": 2048, "height": 2048});
+    let id = house.submit("image-generation", inputs).await;
+    let path = format!("/api/v1/runs/{id}/stream");
+    let mut stream = house
+        .open(request(Method::GET, &path, &[], Body::empty()))
+        .await;
+    let heard = async {
+        let mut text = String::new();
+        loop {
+            let frame = stream.frame().await.expect("it is still open").unwrap();
+            text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+            let shown = text.split("\n\n").find(|m| m.contains("event: preview"));
+            if let Some(data) = shown.and_then(|m| m.lines().find_map(|l| l.strip_prefix("data:")))
+            {
+                return serde_json::from_str::<serde_json::Value>(data).unwrap();
+            }
+        }
+    };
+    let told = tokio::time::timeout(PATIENCE, heard).await.unwrap();
+    assert_eq!(
+        (&told["run"], &told["step"]),
+        (&json!(id), &json!("generate"))
+    );
+    let detail = house
+        .get(&format!("/api/v1/runs/{id}"))
+        .await
+        .has(200)
+        .json();
+    let steps = detail["steps"].as_array().unwrap();
+    let step = steps.iter().find(|s| s["step"] == "generate").unwrap();
+    let latest = &step["progress"]["preview"];
+    assert_eq!(latest["media_type"], "image/png");
+    let file = house.get(latest["url"].as_str().unwrap()).await.has(200);
+    assert_eq!(file.header("content-type"), "image/png");
+    assert_eq!(
+        file.bytes.len() as u64,
+        latest["size_bytes"].as_u64().unwrap()
+    );
+    house
+        .post(&format!("/api/v1/runs/{id}/cancel"), &json!(null))
+        .await
+        .has(200);
+    house.close().await;
+}
+
+#[tokio::test]
 async fn what_happened_to_all_runs_is_read_page_by_page() {
     let house = House::new().await;
     let first = house.run("say", json!({"words": "a"})).await;

@@ -144,6 +144,12 @@ fn place(worker: &WorkerView) -> String {
     if !worker.labels.is_empty() {
         place.push_str(&format!(", {}", worker.labels.join(" ")));
     }
+    if !worker.loaded.is_empty() {
+        place.push_str(&format!(
+            ", has {} loaded",
+            output::clean(&worker.loaded.join(" "))
+        ));
+    }
     if let Some(bytes) = worker.memory_bytes {
         place.push_str(&format!(", {} for steps", output::size(bytes)));
     }

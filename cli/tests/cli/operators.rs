@@ -448,3 +448,20 @@ fn refusals_name_the_value_and_what_would_help() {
         slip.stderr
     );
 }
+
+#[test]
+fn a_worker_tells_which_models_it_has_loaded() {
+    let home = Home::new();
+    let _worker = spawn_worker(&home, &["--queues", "default:1", "--name", "painter"]);
+    home.write(
+        "models.yaml",
+        "name: models\nsteps:\n  a: { task: core.echo, prefer: sdxl, with: { value: 1 } }\n",
+    );
+    home.run(&["run", "--detach", "models.yaml"]);
+    // It says so with its next heartbeat.
+    until("it tells", || {
+        let shown = home.run(&["workers"]).stdout;
+        shown.contains("painter") && shown.contains("has sdxl loaded")
+    });
+    assert_eq!(workers(&home, &[])[0]["loaded"], json!(["sdxl"]));
+}

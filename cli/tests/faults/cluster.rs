@@ -1,6 +1,6 @@
 //! One trial's cluster: a client in this process, workers in their own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,17 @@ use aquatint_engine::id::RunId;
 use aquatint_engine::{
     Database, Engine, EngineConfig, Library, PostgresUrl, Registry, RunState, Submission,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::load::{DEFINITIONS, ENDLESS, SLEEP};
+use crate::load::{DEFINITIONS, ENDLESS, PROGRAMS, SLOW};
 use crate::servers::{LOOK, Servers};
+use crate::skew::Skew;
 
 /// How long a silent worker keeps its tasks, here.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
+
+/// Slots of each worker for work that takes its time.
+const GPU_SLOTS: usize = 6;
 
 /// After this, what has not ended counts as lost.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -35,6 +39,8 @@ pub(crate) struct Cluster<'a> {
     pub(crate) workers: Vec<Child>,
     pub(crate) runs: Vec<Accepted>,
     pub(crate) name: String,
+    /// What clients saw that must not be.
+    pub(crate) wrong: Vec<String>,
     database: String,
     folder: tempfile::TempDir,
     lease: Duration,
@@ -54,7 +60,7 @@ impl<'a> Cluster<'a> {
         let mut registry = Registry::new();
         aquatint_tasks::register_all(&mut registry, &aquatint_tasks::Options::default());
         let mut library = Library::new(registry);
-        for (name, text) in DEFINITIONS.into_iter().chain([ENDLESS]) {
+        for (name, text) in DEFINITIONS.into_iter().chain([ENDLESS, SLOW]) {
             library.add(name, format!("{name}.yaml"), text);
             std::fs::write(definitions.join(format!("{name}.yaml")), text).unwrap();
         }
@@ -69,6 +75,7 @@ impl<'a> Cluster<'a> {
             workers: Vec::new(),
             runs: Vec::new(),
             name,
+            wrong: Vec::new(),
             database,
             folder,
             lease,
@@ -84,14 +91,36 @@ impl<'a> Cluster<'a> {
         self.folder.path().join("data")
     }
 
+    /// Where servers leave what they say.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn start_worker(&mut self) {
+        let mut worker = self.program(&["worker"]);
+        self.workers.push(worker.spawn().unwrap());
+    }
+
+    /// One whose clock is so many seconds ahead.
+    pub(crate) fn start_skewed_worker(&mut self, seconds: i64) -> Skew {
+        let skew = Skew::build(self.folder.path());
+        let mut worker = self.program(&["worker"]);
+        skew.put(&mut worker, seconds);
+        self.workers.push(worker.spawn().unwrap());
+        skew
+    }
+
+    /// The program as one of this cluster's processes.
+    pub(crate) fn program(&self, arguments: &[&str]) -> Command {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.folder.path().join("workers.log"))
             .unwrap();
-        let worker = Command::new(env!("CARGO_BIN_EXE_aquatint"))
-            .args(["worker", "--queues", "default:6,cpu:2,gpu:2"])
+        let mut program = Command::new(env!("CARGO_BIN_EXE_aquatint"));
+        program
+            .args(arguments)
+            .args(["--queues", "default:6,cpu:2,gpu:6"])
             .env("AQUATINT_DATABASE_URL", &self.database)
             .env("AQUATINT_REDIS_URL", &self.servers.redis)
             .env("AQUATINT_NAMESPACE", &self.name)
@@ -101,13 +130,11 @@ impl<'a> Cluster<'a> {
                 self.folder.path().join("definitions"),
             )
             .env("AQUATINT_LEASE", format!("{}s", self.lease.as_secs()))
-            .env("AQUATINT_TASKS_COMMAND_ALLOWED_PROGRAMS", SLEEP)
+            .env("AQUATINT_TASKS_COMMAND_ALLOWED_PROGRAMS", PROGRAMS)
             .env("AQUATINT_LOG", "aquatint_engine=info")
             .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.workers.push(worker);
+            .stderr(log);
+        program
     }
 
     pub(crate) fn signal(&self, worker: usize, signal: rustix::process::Signal) {
@@ -126,11 +153,51 @@ impl<'a> Cluster<'a> {
 
     pub(crate) async fn submit(&mut self, count: usize) {
         for _ in 0..count {
-            let n = i64::try_from(self.runs.len()).unwrap();
             let (workflow, _) = DEFINITIONS[self.runs.len() % DEFINITIONS.len()];
-            let submission = Submission::new(workflow, json!({ "n": n }));
-            let id = self.engine.submit(submission).await.unwrap().run;
-            self.runs.push(Accepted { id, workflow, n });
+            self.submit_one(workflow, json!({}), 0).await;
+        }
+    }
+
+    async fn submit_one(
+        &mut self,
+        workflow: &'static str,
+        mut inputs: Value,
+        priority: i64,
+    ) -> RunId {
+        let n = i64::try_from(self.runs.len()).unwrap();
+        inputs["n"] = json!(n);
+        let mut submission = Submission::new(workflow, inputs);
+        submission.priority = priority;
+        let id = self.engine.submit(submission).await.unwrap().run;
+        self.runs.push(Accepted { id, workflow, n });
+        id
+    }
+
+    /// Work that takes a while.
+    pub(crate) async fn submit_slow(&mut self, count: usize, took: Duration) -> Vec<RunId> {
+        let mut submitted = Vec::new();
+        for _ in 0..count {
+            let inputs = json!({ "seconds": took.as_secs_f64() });
+            submitted.push(self.submit_one(SLOW.0, inputs, 100).await);
+        }
+        submitted
+    }
+
+    /// As much work as all workers can take, under way for longer than a lease.
+    pub(crate) async fn begin_slow(&mut self) -> Vec<RunId> {
+        let count = self.workers.len() * GPU_SLOTS;
+        let begun = self
+            .submit_slow(count, LEASE + Duration::from_secs(2))
+            .await;
+        let began = Instant::now();
+        loop {
+            let workers = self.engine.workers(false).await.unwrap();
+            let attempts = workers.iter().flat_map(|w| &w.attempts);
+            if attempts.filter(|a| begun.contains(&a.run)).count() == count {
+                return begun;
+            }
+            assert!(began.elapsed() < PATIENCE, "nothing begins: {}", self.log());
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -167,16 +234,8 @@ impl<'a> Cluster<'a> {
     /// How long a run that is submitted now takes.
     pub(crate) async fn probe(&mut self) -> Duration {
         let began = Instant::now();
-        let n = i64::try_from(self.runs.len()).unwrap();
-        let mut submission = Submission::new("hops", json!({ "n": n }));
         // What waits already is no measure of whether work goes through.
-        submission.priority = 100;
-        let id = self.engine.submit(submission).await.unwrap().run;
-        self.runs.push(Accepted {
-            id,
-            workflow: "hops",
-            n,
-        });
+        let id = self.submit_one("hops", json!({}), 100).await;
         let ended = tokio::time::timeout(PATIENCE, self.engine.wait(id)).await;
         if ended.is_err() {
             eprintln!("the probe did not end: {}", self.log());

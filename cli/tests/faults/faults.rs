@@ -1,12 +1,13 @@
 //! The faults.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aquatint_engine::RunAction;
 use rustix::process::Signal;
 
 use crate::Plan;
 use crate::cluster::{Cluster, LEASE};
+use crate::front;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +24,14 @@ pub(crate) enum Fault {
     PostgresRestarts,
     ConnectionsDrop,
     CancelsRace,
+    ServersKilled,
+    LivesDenied,
+    ClockAhead,
+    ClockBehind,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::WorkersKilled,
         Self::AllWorkersKilled,
         Self::WorkerStandsStill,
@@ -39,6 +44,10 @@ impl Fault {
         Self::PostgresRestarts,
         Self::ConnectionsDrop,
         Self::CancelsRace,
+        Self::ServersKilled,
+        Self::LivesDenied,
+        Self::ClockAhead,
+        Self::ClockBehind,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -55,6 +64,10 @@ impl Fault {
             Self::PostgresRestarts => "postgres restarts without warning",
             Self::ConnectionsDrop => "connections to postgres drop, ten times a second",
             Self::CancelsRace => "cancels race with ends",
+            Self::ServersKilled => "servers killed (kill -9) while clients submit",
+            Self::LivesDenied => "live workers given up for lost",
+            Self::ClockAhead => "a worker's clock is five minutes ahead",
+            Self::ClockBehind => "a worker's clock is five minutes behind",
         }
     }
 
@@ -63,15 +76,28 @@ impl Fault {
         self == Self::CancelsRace
     }
 
+    /// Whether claims may stand that nobody was told of, so that a worker gives its own back.
+    pub(crate) fn breaks_database(self) -> bool {
+        matches!(self, Self::PostgresRestarts | Self::ConnectionsDrop)
+    }
+
+    /// Whether nobody dies of it: then no attempt may be taken for lost.
+    pub(crate) fn spares_all(self) -> bool {
+        matches!(self, Self::ClockAhead | Self::ClockBehind)
+    }
+
     /// Does it; when this returns, the world is whole again. Submits meanwhile, too.
     pub(crate) async fn strike(self, cluster: &mut Cluster<'_>, plan: Plan) {
         let servers = cluster.servers;
         match self {
             Self::WorkersKilled => {
                 for victim in [0, 0, 1, 0] {
+                    let ended = cluster.ended().await;
                     cluster.kill_worker(victim);
                     cluster.submit(4).await;
-                    tokio::time::sleep(Duration::from_millis(400)).await;
+                    // Were the next killed before what was lost is done, some task would lose three workers, and
+                    // be quarantined as it should.
+                    cluster.warm_up(ended + 8).await;
                 }
             }
             Self::AllWorkersKilled => {
@@ -83,6 +109,8 @@ impl Fault {
                 }
             }
             Self::WorkerStandsStill => {
+                // Ends while its worker stands still; by the time that goes on, others are at it.
+                cluster.begin_slow().await;
                 cluster.signal(0, Signal::STOP);
                 cluster.submit(8).await;
                 tokio::time::sleep(LEASE * 2).await;
@@ -132,6 +160,10 @@ impl Fault {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
+            Self::ServersKilled => front::kill_servers(cluster, plan.kills).await,
+            Self::LivesDenied => deny_lives(cluster).await,
+            Self::ClockAhead => tell_wrong_time(cluster, 300).await,
+            Self::ClockBehind => tell_wrong_time(cluster, -300).await,
             Self::CancelsRace => {
                 for n in 0..cluster.runs.len() {
                     let run = cluster.runs[n].id;
@@ -144,10 +176,43 @@ impl Fault {
     }
 }
 
+/// Workers that somebody took for dead go on until they hear of it: meanwhile others begin what they have, and
+/// what they report is late.
+async fn deny_lives(cluster: &mut Cluster<'_>) {
+    let lose = format!(
+        "update {0}.workers set state = 'lost' where id = (
+            select worker_id from {0}.task_runs where state = 'running' and queue = 'gpu' group by 1 order by count(*) desc limit 1)",
+        cluster.name
+    );
+    for _ in 0..6 {
+        let slow = cluster.submit_slow(8, Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        cluster.servers.execute(&lose).await;
+        for run in slow {
+            cluster.engine.wait(run).await.unwrap();
+        }
+    }
+}
+
+/// A third worker with a clock of its own; its sweeps look at everybody's leases.
+async fn tell_wrong_time(cluster: &mut Cluster<'_>, seconds: i64) {
+    let skew = cluster.start_skewed_worker(seconds);
+    // It has some of it, and the others have the rest.
+    cluster.begin_slow().await;
+    let began = Instant::now();
+    while began.elapsed() < LEASE * 2 {
+        cluster.submit(2).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let worker = cluster.workers.last().unwrap().id();
+    assert!(skew.is_in(worker), "its clock is as any other");
+}
+
 /// Tickets for work there is none of, notices of runs that go on, and both a hundred times.
 async fn lie(cluster: &mut Cluster<'_>) {
     let servers = cluster.servers;
     let pattern = format!("*{}*", cluster.name);
+    let slow = cluster.begin_slow().await;
     for round in 0..10 {
         let keys = servers.redis(&["--scan", "--pattern", &pattern]);
         for key in keys.lines() {
@@ -166,10 +231,11 @@ async fn lie(cluster: &mut Cluster<'_>) {
                 "{\"v\":1,\"queue\":\"gpu\",\"hops\":0}",
             ]);
         }
-        for run in cluster.runs.iter().skip(round).step_by(7) {
+        let some = cluster.runs.iter().map(|run| run.id);
+        for run in some.skip(round).step_by(7).chain(slow.clone()) {
             let notice = format!(
                 "{{\"v\":1,\"from\":\"liar\",\"stopped\":[\"{0}\"],\"touched\":[[\"{0}\",true]],\"missed\":true}}",
-                run.id
+                run
             );
             servers.redis(&["PUBLISH", &cluster.notice_channel(), &notice]);
         }

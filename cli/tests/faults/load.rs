@@ -46,8 +46,25 @@ outputs: { width: '${{ steps.twice.width }}' }
     ),
 ];
 
-/// A program that does nothing for long.
-pub(crate) const SLEEP: &str = "/bin/sleep";
+/// Programs that do nothing for long, and tell where.
+pub(crate) const PROGRAMS: &str = "/bin/sleep:/bin/sh";
+
+/// Work that takes its time, and whose result tells which attempt it is of: by its scratch folder.
+pub(crate) const SLOW: (&str, &str) = (
+    "slow",
+    "name: slow
+inputs: { n: integer, seconds: number }
+steps:
+  work: { task: command.run, queue: gpu, with: { program: /bin/sh, args: ['-c', 'sleep ${{ inputs.seconds }}; pwd'] } }
+outputs: { folder: '${{ steps.work.stdout }}' }
+",
+);
+
+/// The attempt that made such a result.
+pub(crate) fn attempt_of(output: Option<&Value>) -> Option<i64> {
+    let folder = output?["folder"].as_str()?;
+    folder.trim().rsplit('-').next()?.parse().ok()
+}
 
 /// Work that shows from outside for how long it goes on: a process.
 pub(crate) const ENDLESS: (&str, &str) = (

@@ -1,6 +1,7 @@
 //! Faults, one after the other, under load, against real processes: workers that are killed or stand
-//! still, a Redis that forgets, restarts, stalls or is full, a PostgreSQL that restarts or drops
-//! connections, tickets that lie, cancels that race with ends.
+//! still, servers that are killed while clients submit, clocks that are wrong, a Redis that forgets,
+//! restarts, stalls or is full, a PostgreSQL that restarts or drops connections, tickets that lie,
+//! cancels that race with ends.
 //!
 //! `cargo test -p aquatint --test faults` runs each once, briefly;
 //! `cargo test -p aquatint --test faults -- --long` runs each several times and keeps Redis away for a
@@ -10,9 +11,11 @@
 
 mod cluster;
 mod faults;
+mod front;
 mod load;
 mod reach;
 mod servers;
+mod skew;
 mod verdict;
 
 use std::process::ExitCode;
@@ -29,18 +32,22 @@ struct Plan {
     outage: Duration,
     /// Runs submitted in a trial.
     runs: usize,
+    /// Servers killed in a trial.
+    kills: usize,
 }
 
 const BRIEF: Plan = Plan {
     trials: 1,
     outage: Duration::from_secs(4),
     runs: 80,
+    kills: 4,
 };
 
 const LONG: Plan = Plan {
     trials: 5,
     outage: Duration::from_secs(60),
     runs: 200,
+    kills: 10,
 };
 
 fn main() -> ExitCode {

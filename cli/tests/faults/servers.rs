@@ -94,6 +94,15 @@ impl Servers {
         conn.close().await.unwrap();
     }
 
+    /// A number from the database.
+    pub(crate) async fn count(&self, query: &str) -> i64 {
+        let mut conn = sqlx::PgConnection::connect(&self.postgres).await.unwrap();
+        let query = sqlx::query_scalar(sqlx::AssertSqlSafe(query.to_owned()));
+        let count = query.fetch_one(&mut conn).await.unwrap();
+        conn.close().await.unwrap();
+        count
+    }
+
     /// Ends every connection but our own, in the middle of whatever it does.
     pub(crate) async fn drop_connections(&self) {
         self.execute(

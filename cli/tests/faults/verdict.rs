@@ -10,7 +10,7 @@ use aquatint_engine::run::{AttemptOutcome, EventKind};
 use crate::Plan;
 use crate::cluster::{Cluster, LEASE};
 use crate::faults::Fault;
-use crate::load::expected;
+use crate::load::{SLOW, attempt_of, expected};
 use crate::servers::Servers;
 
 /// Two leases: whatever happened, work goes on after that.
@@ -92,6 +92,26 @@ pub(crate) async fn of(fault: Fault, servers: &Servers, plan: Plan) -> Verdict {
             }
         }
         verdict.runs += cluster.runs.len();
+        verdict.wrong.append(&mut cluster.wrong);
+        // What nobody was told of was submitted twice.
+        let query = format!(
+            "select count(*) from {}.runs where parent_run is null",
+            cluster.name
+        );
+        let submitted = usize::try_from(servers.count(&query).await).unwrap();
+        if submitted != cluster.runs.len() {
+            let accepted = cluster.runs.len();
+            verdict.twice += submitted.saturating_sub(accepted);
+            verdict
+                .wrong
+                .push(format!("{submitted} runs for {accepted} submits"));
+        }
+        if fault.spares_all() && verdict.again > 0 {
+            verdict.wrong.push(format!(
+                "{} attempts were taken from live workers",
+                verdict.again
+            ));
+        }
         cluster.end_workers();
         let report = cluster.engine.check().await.unwrap();
         verdict.wrong.extend(report.broken);
@@ -113,10 +133,24 @@ pub(crate) async fn of(fault: Fault, servers: &Servers, plan: Plan) -> Verdict {
 impl Verdict {
     /// Every run by itself: its end, its result, its record.
     async fn inspect(&mut self, cluster: &Cluster<'_>) {
+        // A worker that was given up for lost goes on under a new id.
+        let workers = cluster.engine.workers(false).await.unwrap();
+        let live: HashSet<_> = workers.iter().map(|w| w.id).collect();
         for run in &cluster.runs {
             let what = format!("{} {} ({})", run.workflow, run.n, run.id);
             let view = cluster.engine.run(run.id).await.unwrap();
+            let attempts = cluster.engine.attempts(run.id).await.unwrap();
+            let lost = || {
+                attempts
+                    .iter()
+                    .filter(|a| a.outcome == AttemptOutcome::Lost)
+            };
             let is_right = match view.state {
+                RunState::Succeeded if run.workflow == SLOW.0 => {
+                    let attempt = attempt_of(view.output.as_ref());
+                    // What is lost has no result.
+                    attempt.is_some() && lost().all(|a| Some(a.attempt) != attempt)
+                }
                 RunState::Succeeded => view.output == Some(expected(run.workflow, run.n)),
                 RunState::Cancelled => self.fault.cancels(),
                 _ => false,
@@ -147,11 +181,14 @@ impl Verdict {
                     self.wrong.push(format!("{what}: {step} succeeded twice"));
                 }
             }
-            let attempts = cluster.engine.attempts(run.id).await.unwrap();
-            let lost = attempts
-                .iter()
-                .filter(|a| a.outcome == AttemptOutcome::Lost);
-            self.again += lost.count();
+            for attempt in lost() {
+                self.again += 1;
+                let is_robbed = attempt.worker.is_some_and(|w| live.contains(&w));
+                if is_robbed && !self.fault.breaks_database() {
+                    self.wrong
+                        .push(format!("{what}: an attempt was taken from a live worker"));
+                }
+            }
         }
     }
 }

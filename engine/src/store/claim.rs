@@ -16,7 +16,7 @@ use super::commit::Commit;
 use super::demand::Demand;
 use super::holdings::Halt;
 use super::script::Parameter;
-use super::{StoreError, rows, sql};
+use super::{StoreError, preference, rows, sql};
 use crate::id::{QueueName, RunId, WorkflowName};
 use crate::run::TaskKey;
 use crate::workflow::plan::{Plan, StepIndex};
@@ -78,6 +78,8 @@ struct RunOfClaim(WorkflowName, Arc<str>, i64, i64, i64, Option<String>);
 pub(super) struct Asked {
     token: i64,
     lanes: Vec<(usize, usize)>,
+    /// Those of them that prefer what is loaded.
+    preferring: Vec<usize>,
     /// A lane was left out, though it may have work: ask again.
     pub(super) is_partial: bool,
     /// The lane that is asked for one certain task.
@@ -93,6 +95,7 @@ impl Commit<'_> {
         let mut asked = Asked {
             token: fastrand::i64(1..i64::MAX),
             lanes: Vec::new(),
+            preferring: Vec::new(),
             is_partial: false,
             started: None,
         };
@@ -141,6 +144,7 @@ impl Commit<'_> {
         let chosen: Vec<(usize, usize)> = chosen.copied().collect();
         self.lock_capped(chosen.iter().map(|(lane, _)| &demand.lanes[*lane].queue));
         let worker = demand.worker().to_string();
+        let loaded = demand.held.loaded();
         for (index, free) in &chosen {
             let who = [
                 asked.token.into(),
@@ -154,6 +158,14 @@ impl Commit<'_> {
                 demand.abilities.labels.as_deref().unwrap_or("[]").into(),
             ];
             let claim = who.into_iter().chain(what);
+            if !loaded.is_empty() && demand.lanes[*index].taste.may_prefer() {
+                let bytes = memory.map_or(i64::MAX, |m| i64::try_from(m).unwrap_or(i64::MAX));
+                let line = preference::line(limit);
+                let claim = claim.chain([bytes.into(), rows::json(&loaded).into(), line.into()]);
+                self.script.push(&sql::CLAIM_PREFERRING, claim);
+                asked.preferring.push(*index);
+                continue;
+            }
             match memory {
                 None => self.script.push(&sql::CLAIM, claim),
                 Some(bytes) => {
@@ -198,6 +210,17 @@ impl Asked {
     pub(super) fn has_started_none(&self, demand: &Demand, found: &[Claimed]) -> bool {
         let lane = self.started.map(|lane| &demand.lanes[lane].queue);
         lane.is_some_and(|queue| found.iter().all(|task| task.4 != *queue))
+    }
+
+    /// Whether a lane that prefers got less than it asked for: others may have been quicker with what it looked at.
+    pub(super) fn is_short(&self, demand: &Demand, found: &[Claimed]) -> bool {
+        let preferring = self.lanes.iter();
+        let preferring = preferring.filter(|(lane, _)| self.preferring.contains(lane));
+        let mut short = preferring.filter(|(lane, asked_for)| {
+            let queue = &demand.lanes[*lane].queue;
+            found.iter().filter(|task| task.4 == *queue).count() < *asked_for
+        });
+        short.next().is_some()
     }
 
     /// Hands out what the store gave, once it stands.
@@ -258,8 +281,11 @@ impl Asked {
         for (lane, asked_for) in self.lanes {
             // A task that was not started stands in line now.
             let is_left = self.started == Some(lane) && counts[lane] == 0;
-            let may_be_more = counts[lane] == asked_for || is_left;
+            let is_full = counts[lane] == asked_for;
+            let has_preferred = self.preferring.contains(&lane);
+            let may_be_more = is_full || is_left || has_preferred;
             let lane = &demand.lanes[lane];
+            lane.taste.claimed(has_preferred, is_full);
             lane.rung.store(may_be_more, Ordering::Relaxed);
             if !may_be_more {
                 lane.opened.notify_one();

@@ -26,12 +26,14 @@ macro_rules! on_both {
 
 mod claims;
 mod clients;
+mod columns;
 mod commits;
 mod fires;
 mod foresight;
 mod leases;
 mod limits;
 mod outages;
+mod preferences;
 mod queues;
 mod trouble;
 mod workers;

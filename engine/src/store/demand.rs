@@ -12,6 +12,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::claim::Granted;
 use super::holdings::{Holdings, Stop};
+use super::preference::Taste;
 use crate::id::{QueueName, WorkerId};
 use crate::workflow::plan::CONTROL_QUEUE;
 
@@ -25,6 +26,7 @@ pub(crate) struct Lane {
     pub(super) rung: AtomicBool,
     /// Rung when a claim left slots free.
     pub(crate) opened: Arc<Notify>,
+    pub(super) taste: Taste,
     /// How many slots there are to be.
     wanted: AtomicU32,
     /// How many there are; the writer's own.
@@ -44,6 +46,7 @@ impl Lane {
             tickets,
             rung: AtomicBool::new(true),
             opened: Arc::default(),
+            taste: Taste::default(),
             wanted: AtomicU32::new(count),
             given: AtomicU32::new(count),
         }
@@ -230,6 +233,7 @@ impl Demand {
         let (claim, lane) = (&granted.claim, &self.lanes[index]);
         self.held.enter(claim, index, granted.halt.clone());
         if !lane.is_control() {
+            lane.taste.learn(claim);
             self.claimed.fetch_add(1, Ordering::SeqCst);
             if self.tasks_left() == 0 {
                 self.bid_farewell(Farewell::TasksDone);

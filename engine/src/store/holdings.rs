@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::claim::Claim;
 use crate::id::RunId;
 use crate::run::TaskKey;
+use crate::workflow::MAX_LOADED;
 use crate::workflow::plan::StepIndex;
 
 /// Tells an attempt to stop, and why. Cheap to clone.
@@ -44,6 +45,8 @@ pub(crate) struct Holdings {
     emptied: tokio::sync::Notify,
     /// Attempts that were held and are no more.
     finished: AtomicU64,
+    /// Words for what is loaded, what ran last first.
+    loaded: Mutex<Vec<Arc<str>>>,
 }
 
 /// One attempt this process holds.
@@ -104,6 +107,20 @@ impl Holdings {
     /// Attempts that came to an end here, whichever.
     pub(crate) fn finished(&self) -> u64 {
         self.finished.load(Ordering::Relaxed)
+    }
+
+    /// A task that preferred these has succeeded here, so that they are loaded now.
+    pub(super) fn load(&self, words: &[Arc<str>]) {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.retain(|known| !words.contains(known));
+        loaded.splice(0..0, words.iter().cloned());
+        loaded.truncate(MAX_LOADED);
+    }
+
+    /// Words for what is loaded, what ran last first.
+    pub(crate) fn loaded(&self) -> Vec<Arc<str>> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.clone()
     }
 
     /// How many attempts are under way.

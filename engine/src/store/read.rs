@@ -372,15 +372,19 @@ impl Store {
         let which = [run.to_string().into(), digest.into()];
         let found: Vec<(String, String, String, u64)> =
             self.readers.rows(&sql::ARTIFACT_OF, which).await?;
-        Ok(found
-            .into_iter()
-            .next()
-            .map(|(digest, name, media_type, size_bytes)| Artifact {
+        let found = found.into_iter().next();
+        if let Some((digest, name, media_type, size_bytes)) = found {
+            return Ok(Some(Artifact {
                 digest,
                 name,
                 media_type,
                 size_bytes,
-            }))
+            }));
+        }
+        // It may be what a running attempt shows of its work.
+        let said = self.progress(run).await?.into_iter();
+        let mut previews = said.filter_map(|(_, _, progress)| progress.preview);
+        Ok(previews.find(|preview| preview.digest == digest))
     }
 
     /// What running attempts last said of themselves.
@@ -448,13 +452,19 @@ impl Store {
         parsed.transpose()
     }
 
-    /// Of these digests, those some run refers to.
+    /// Of these digests, those some run refers to; perhaps others that are needed, too.
     pub(crate) async fn needed(&self, digests: &[String]) -> Result<HashSet<String>, StoreError> {
         let found: Vec<String> = self
             .readers
             .texts(&sql::NEEDED_DIGESTS, [rows::json(digests).into()])
             .await?;
-        Ok(found.into_iter().collect())
+        let mut needed: HashSet<String> = found.into_iter().collect();
+        // What running attempts show of their work; by the time they end, nobody looks at it any more.
+        for said in self.readers.texts(&sql::PREVIEWS, []).await? {
+            let progress: Progress = rows::parse(&said, "task_runs.progress")?;
+            needed.extend(progress.preview.map(|preview| preview.digest));
+        }
+        Ok(needed)
     }
 
     /// Every file that some run refers to.

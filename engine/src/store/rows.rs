@@ -134,6 +134,7 @@ pub(super) fn tasks(json: &str) -> Result<Vec<TaskRow>, StoreError> {
             announced: t.21 != 0,
             requires: None,
             memory_bytes: None,
+            prefers: None,
             input: None,
             output: None,
             error: None,
@@ -260,6 +261,7 @@ pub(super) struct NewTask<'a>(
     Option<&'a str>,
     Option<&'a str>,
     Option<u64>,
+    Option<&'a str>,
 );
 
 impl<'a> From<&'a TaskRow> for NewTask<'a> {
@@ -278,6 +280,7 @@ impl<'a> From<&'a TaskRow> for NewTask<'a> {
             t.input.as_deref(),
             t.requires.as_deref(),
             t.memory_bytes,
+            t.prefers.as_deref(),
         )
     }
 }

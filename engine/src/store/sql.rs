@@ -122,6 +122,7 @@ statements! {
         CLAIM = "claim";
         FORESEE_TASKS = "foresee_tasks";
         CLAIM_FITTING = "claim_fitting";
+        CLAIM_PREFERRING = "claim_preferring";
         LOCK_NAME = "lock_name";
         LOCK_WAITING = "lock_waiting";
         PROMOTE_DUE = "promote_due";
@@ -151,7 +152,7 @@ statements! {
             values ($1, $2, $3, $4, $5, $6, '{}', $7, $8, $9, 'live', $10, $10, $11) on conflict (id) do nothing";
         #[doc = "Renews the lease and tells how it goes; answers with what operators want, and nothing where it is not known as live."]
         HEARTBEAT = "update workers set lease_until = $2, seen_at = $3, queues = coalesce($4, queues), busy = $5, \
-            rss_bytes = $6, finished = $7, draining = $8 \
+            rss_bytes = $6, finished = $7, draining = $8, loaded = $9 \
             where id = $1 and state = 'live' returning coalesce(wanted, '')";
         #[doc = "Workers come and go by the hour where they begin anew after so many tasks."]
         FORGET_WORKERS = "delete from workers where state <> 'live' and seen_at < $1 returning id";
@@ -160,9 +161,9 @@ statements! {
         WISH = "update workers set wanted = $2 where id = $1 and state = 'live'";
         SERVED = "select json_array(id, queues, draining, labels) from workers where state = 'live'";
         WORKERS_LIVE = "select json_array(id, host, pid, name, version, queues, busy, labels, memory_bytes, rss_bytes, finished, \
-            draining, wanted, state, started_at, seen_at) from workers where state = 'live'";
+            draining, wanted, state, started_at, seen_at, loaded) from workers where state = 'live'";
         WORKERS_GONE = "select json_array(id, host, pid, name, version, queues, busy, labels, memory_bytes, rss_bytes, finished, \
-            draining, wanted, state, started_at, seen_at) from workers where state <> 'live' and seen_at > $1 order by seen_at desc limit 200";
+            draining, wanted, state, started_at, seen_at, loaded) from workers where state <> 'live' and seen_at > $1 order by seen_at desc limit 200";
 
         INSERT_TAGS = "insert into run_tags (tag, run_id) select value ->> 0, value ->> 1 from json_rows($1) where true on conflict do nothing";
         DELETE_TAGS = "delete from run_tags where run_id = $1";
@@ -241,6 +242,8 @@ statements! {
         TRIES = "select json_array(tries) from task_runs where run_id = $1 and step = $2 and item = $3";
         PROGRESS = "select json_array(step, item, progress) from task_runs \
             where run_id = $1 and state = 'running' and progress is not null";
+        PREVIEWS = "select progress from task_runs indexed by task_runs_running \
+            where state = 'running' and progress like '%\"preview\"%'";
         TASK_ROWS = "select json_array(step, item, state, held, queue, attempt, total, open, failed, \
             started_at, finished_at, due_at, child_run, output, error, cached, progress) from task_runs \
             where run_id = $1 and (item < 0 or $2 <> 0) order by step, item";

@@ -5,6 +5,7 @@
 //! operator to the process but the database.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,8 @@ pub(crate) struct WorkerStatus {
     pub(crate) rss_bytes: Option<u64>,
     pub(crate) finished: u64,
     pub(crate) draining: bool,
+    /// Words for what it has loaded, what it ran last first.
+    pub(crate) loaded: Vec<Arc<str>>,
 }
 
 /// Where a worker is in its life.
@@ -107,6 +110,8 @@ pub struct WorkerView {
     pub restarting: bool,
     pub queues: Vec<WorkerQueue>,
     pub labels: Vec<String>,
+    /// Models, and whatever else steps say they prefer, of what it ran last.
+    pub loaded: Vec<String>,
     /// What its tasks may need together.
     pub memory_bytes: Option<u64>,
     /// What the process occupies.
@@ -166,6 +171,7 @@ struct Columns(
     WorkerState,
     Timestamp,
     Timestamp,
+    Option<String>,
 );
 
 fn json<T: Serialize>(value: &T) -> String {
@@ -218,6 +224,9 @@ impl Commit<'_> {
             number(status.rss_bytes).into(),
             i64::try_from(status.finished).unwrap_or(i64::MAX).into(),
             i64::from(status.draining).into(),
+            (!status.loaded.is_empty())
+                .then(|| json(&status.loaded))
+                .into(),
         ];
         let renewed = self.ask(&sql::HEARTBEAT, beat).await?;
         let held: Vec<_> = holds
@@ -350,6 +359,11 @@ fn view(c: Columns) -> Result<WorkerView, StoreError> {
         version: c.4,
         queues: queues.collect(),
         labels: rows::parse(&c.7, "workers.labels")?,
+        loaded: match (c.13, c.16) {
+            (WorkerState::Live, Some(list)) => rows::parse(&list, "workers.loaded")?,
+            // What is gone has nothing loaded.
+            (WorkerState::Live | WorkerState::Stopped | WorkerState::Lost, _) => Vec::new(),
+        },
         memory_bytes: c.8,
         rss_bytes: c.9,
         finished: c.10,

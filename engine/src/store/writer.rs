@@ -23,6 +23,7 @@ use super::foresight::{Foreseen, Foresight, Next, Question};
 use super::notifier::{Herald, Notifier, Tidings};
 use super::op::{Answer, Op};
 use super::plans::Plans;
+use super::preference;
 use super::script::Script;
 use super::{StoreError, sql};
 use crate::id::{QueueName, RunId};
@@ -335,6 +336,9 @@ impl Writer {
         commit.is_resent = is_resent;
         commit.capped = Arc::clone(&self.capped);
         commit.foreseen = foreseen;
+        if let Some(demand) = &demand {
+            preference::learn(ops, demand);
+        }
         commit.next = self.foresight.is_worthwhile(ops).then(Next::default);
         let (mut asked, mut question) = (None, None);
         let result = async {
@@ -426,7 +430,8 @@ impl Writer {
         }
         // What nobody can run has taken the place of what somebody could; and what was left out comes next.
         let is_left = asked.has_started_none(demand, &found);
-        self.has_misclaimed = !unreadable.is_empty() || asked.is_partial || is_left;
+        let is_short = asked.is_short(demand, &found);
+        self.has_misclaimed = !unreadable.is_empty() || asked.is_partial || is_left || is_short;
         asked.granted(demand, found, &plans)
     }
 

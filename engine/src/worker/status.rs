@@ -101,6 +101,7 @@ pub(super) fn of(demand: &Demand) -> WorkerStatus {
         rss_bytes: rss_bytes(),
         finished: demand.held.finished(),
         draining: demand.is_draining(),
+        loaded: demand.held.loaded(),
     }
 }
 

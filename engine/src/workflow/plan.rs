@@ -73,6 +73,8 @@ pub struct PlanStep {
     pub priority: i32,
     /// JSON list of labels that its worker must have.
     pub requires: Option<Arc<str>>,
+    /// JSON list of words for what it would like to find loaded.
+    pub prefers: Option<Arc<str>>,
     /// Memory that its worker must have free.
     pub memory_bytes: Option<u64>,
     /// When an attempt is stopped.
@@ -292,6 +294,14 @@ impl Plan {
     }
 }
 
+/// As JSON text, where there is anything.
+fn listed(words: &[String]) -> Option<Arc<str>> {
+    (!words.is_empty()).then(|| {
+        let list = serde_json::to_string(words);
+        list.expect("texts are always JSON").into()
+    })
+}
+
 fn compile(step: &Step, by_name: &HashMap<StepName, StepIndex>) -> Result<PlanStep, PlanError> {
     let wrong = |what: &'static str| move |error: ExprError| (what, error);
     let compiled = || -> Result<_, (&'static str, ExprError)> {
@@ -355,10 +365,8 @@ fn compile(step: &Step, by_name: &HashMap<StepName, StepIndex>) -> Result<PlanSt
         },
         queue: step.queue.clone(),
         priority: step.priority,
-        requires: (!step.requires.is_empty()).then(|| {
-            let list = serde_json::to_string(&step.requires);
-            list.expect("texts are always JSON").into()
-        }),
+        requires: listed(&step.requires),
+        prefers: listed(&step.prefer),
         memory_bytes: step.memory_bytes,
         timeout: Duration::from_millis(step.timeout_ms),
         soft_timeout: step.soft_timeout_ms.map(Duration::from_millis),
@@ -502,6 +510,7 @@ fn sink(steps: &mut Vec<PlanStep>, by_name: &mut HashMap<StepName, StepIndex>) -
         queue: QueueName::new(CONTROL_QUEUE).expect("a queue name"),
         priority: 0,
         requires: None,
+        prefers: None,
         memory_bytes: None,
         timeout: Duration::from_secs(60),
         soft_timeout: None,

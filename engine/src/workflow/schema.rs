@@ -181,6 +181,11 @@ fn policies() -> serde_json::Map<String, Value> {
             "description": "Labels that its worker must have, as in `[a100, fp16]`.",
             "anyOf": [{ "$ref": "#/$defs/label" }, { "type": "array", "maxItems": 16, "items": { "$ref": "#/$defs/label" } }],
         },
+        "prefer": {
+            "description": "Models, or whatever else is costly to load: workers that have them loaded take the step earlier.",
+            "anyOf": [{ "$ref": "#/$defs/label" }, { "type": "array", "maxItems": 4, "items": { "$ref": "#/$defs/label" } }],
+            "examples": ["sdxl"],
+        },
         "memory": { "description": "Memory that its worker must have free, as in `16GB`.", "type": "string", "pattern": "^ *[0-9.]+ *[kKMGTPi]*[bB]? *$", "examples": ["16GB", "512MiB"] },
         "timeout": { "description": "When an attempt is stopped.", "$ref": "#/$defs/duration" },
         "soft_timeout": { "description": "When an attempt is asked to finish; shorter than `timeout`.", "$ref": "#/$defs/duration" },

@@ -255,6 +255,41 @@ impl Task for Chatter {
     }
 }
 
+#[derive(Deserialize, JsonSchema)]
+pub struct ShowInput {
+    /// What it shows, one after the other, each until it is let go.
+    pictures: Vec<String>,
+}
+
+/// Shows what its result may look like.
+pub struct Show(pub Arc<Signals>);
+
+impl Task for Show {
+    const NAME: &'static str = "test.show";
+    const VERSION: u32 = 1;
+    const DESCRIPTION: &'static str = "Shows previews.";
+    type Input = ShowInput;
+    type Output = Value;
+
+    async fn run(&self, ctx: TaskContext, input: ShowInput) -> Result<Value, TaskError> {
+        for picture in input.pictures {
+            while !ctx.wants_preview() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            ctx.blocking(move |ctx| {
+                ctx.preview_blocking("text/plain", picture.as_bytes())?;
+                // Too soon: it is not shown, nor kept.
+                ctx.preview_blocking("text/plain", b"too soon")
+            })
+            .await?;
+            ctx.progress(0.5, "half");
+            self.0.begun.add_permits(1);
+            self.0.may_go().await;
+        }
+        Ok(Value::Null)
+    }
+}
+
 /// An engine, its worker, and a folder of its own.
 pub struct Bench {
     pub engine: Engine,
@@ -270,6 +305,7 @@ pub fn library(signals: &Arc<Signals>, definitions: &[&str]) -> Library {
     registry.register(Hold(Arc::clone(signals)));
     registry.register(Write(Arc::clone(signals)));
     registry.register(Chatter);
+    registry.register(Show(Arc::clone(signals)));
     let mut library = Library::new(registry);
     for text in definitions {
         let name = text

@@ -23,7 +23,7 @@ pub(super) fn finish(
     let (width, height) = (plan.view.width, plan.view.height);
     let bloom = Bloom::new(colors, (width, height), plan.view.unit(), crew)?;
     let weather = Weather::new(plan);
-    let curve = Curve::new();
+    let tone = Tone::new(plan.style);
     let strength = if plan.style == Style::Neon { 1.15 } else { 1.0 };
     let mut toned = vec![Rgb::default(); width * height];
     let flow = crew.pieces(
@@ -35,8 +35,7 @@ pub(super) fn finish(
                 let at = y * width + x;
                 let light =
                     weather.over(x, y, pixels[at].z, colors[at] + bloom.at(x, y) * strength);
-                let color = shoulder(light * corner(plan, x, y));
-                *out = grade(plan.style, color.map(|c| curve.level(c)));
+                *out = tone.of(light * corner(plan, x, y));
             }
         },
     );
@@ -70,6 +69,25 @@ pub(super) fn finish(
         u32::try_from(height).ok()?,
         bytes,
     )
+}
+
+/// Light to the levels of a screen, in the colours of a style: without what a finished picture has besides.
+pub(super) struct Tone {
+    curve: Curve,
+    style: Style,
+}
+
+impl Tone {
+    pub(super) fn new(style: Style) -> Self {
+        Self {
+            curve: Curve::new(),
+            style,
+        }
+    }
+
+    pub(super) fn of(&self, light: Rgb) -> Rgb {
+        grade(self.style, shoulder(light).map(|c| self.curve.level(c)))
+    }
 }
 
 /// Corners a little darker, so that the eye stays inside.

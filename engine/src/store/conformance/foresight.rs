@@ -11,7 +11,11 @@ const LINE: &str = "name: line\nsteps:
   d: { task: t, needs: [c] }\n";
 
 /// Reports as workers do: with what spares the store its questions.
-async fn tell(house: &House, granted: Granted, outcome: Outcome) -> Result<(), TransitionError> {
+pub(super) async fn tell(
+    house: &House,
+    granted: Granted,
+    outcome: Outcome,
+) -> Result<(), TransitionError> {
     let Granted { claim, permit, .. } = granted;
     house.demand.held.leave(claim.key, claim.token);
     let mut settlement = report(&claim, outcome);

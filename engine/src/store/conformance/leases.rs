@@ -199,6 +199,7 @@ async fn progress_and_log_lines_are_kept_and_late_progress_is_not(base: Base) {
             message: text.to_owned(),
         };
         let progress = Progress {
+            preview: None,
             fraction: 0.5,
             message: text.to_owned(),
             items: None,

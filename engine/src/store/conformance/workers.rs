@@ -56,6 +56,7 @@ async fn a_worker_is_seen_with_its_slots_and_with_what_it_is_doing(base: Base) {
         rss_bytes: Some(5_000_000_000),
         finished: 7,
         draining: true,
+        loaded: vec!["sdxl".into(), "clip".into()],
     };
     house.clock.advance(Duration::from_secs(1));
     told(&house, status).await;
@@ -75,6 +76,7 @@ async fn a_worker_is_seen_with_its_slots_and_with_what_it_is_doing(base: Base) {
         (seen.labels.join(" "), seen.rss_bytes),
         ("a100 fp16".to_owned(), Some(5_000_000_000))
     );
+    assert_eq!(seen.loaded, ["sdxl", "clip"]);
     let lane = &seen.queues[0];
     assert_eq!(
         (lane.name.as_str(), lane.slots, lane.busy),

@@ -28,6 +28,11 @@ const MIGRATIONS: &[Step] = &[
         "schedules",
         include_str!("../../../../migrations/postgres/0003_schedules.sql"),
     ),
+    (
+        4,
+        "models",
+        include_str!("../../../../migrations/postgres/0004_models.sql"),
+    ),
 ];
 
 /// `returning` in a `with`, `skip locked`, generic plans on demand: all there since 12; 14 is the oldest still mended.

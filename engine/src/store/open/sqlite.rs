@@ -29,6 +29,11 @@ const MIGRATIONS: &[Step] = &[
         "schedules",
         include_str!("../../../../migrations/sqlite/0003_schedules.sql"),
     ),
+    (
+        4,
+        "models",
+        include_str!("../../../../migrations/sqlite/0004_models.sql"),
+    ),
 ];
 
 /// How long to wait for another process's transaction.

@@ -130,7 +130,8 @@ pub(super) async fn run(shared: &Arc<Shared>, job: Job<'_>) -> Course {
         inbox,
         lines: 0,
         logs: Vec::new(),
-        progress: None,
+        progress: Progress::default(),
+        has_news: false,
     };
     let (handle, pool) = shared.handlers.spawn(attempt);
     let running = Running {
@@ -345,13 +346,23 @@ struct Journal<'a> {
     inbox: mpsc::UnboundedReceiver<Report>,
     lines: i64,
     logs: Vec<(i64, crate::time::Timestamp, LogLine)>,
-    progress: Option<Progress>,
+    /// What it said last, with the last preview, and whether that is news.
+    progress: Progress,
+    has_news: bool,
 }
 
 impl Journal<'_> {
     fn take(&mut self, report: Report) {
         match report {
-            Report::Progress(progress) => self.progress = Some(progress),
+            Report::Progress(mut progress) => {
+                progress.preview = self.progress.preview.take();
+                self.progress = progress;
+                self.has_news = true;
+            }
+            Report::Preview(preview) => {
+                self.progress.preview = Some(preview);
+                self.has_news = true;
+            }
             Report::Log(mut line) => {
                 self.lines += 1;
                 if self.lines == MAX_LOG_LINES {
@@ -377,7 +388,9 @@ impl Journal<'_> {
 
     /// Hands over what has gathered, without waiting: the report that follows will be stored after it.
     fn store(&mut self) {
-        let (progress, logs) = (self.progress.take(), std::mem::take(&mut self.logs));
+        let has_news = std::mem::take(&mut self.has_news);
+        let progress = has_news.then(|| self.progress.clone());
+        let logs = std::mem::take(&mut self.logs);
         if progress.is_none() && logs.is_empty() {
             return;
         }

@@ -4,22 +4,50 @@
 use super::{Reader, place};
 use crate::id::{QueueName, is_label};
 use crate::retry::{Backoff, RetryPolicy};
-use crate::workflow::parse_size;
 use crate::workflow::source::{Data, Entry, Node, pointer};
+use crate::workflow::{MAX_LOADED, parse_size};
 
 /// The longest an attempt may take when nobody says otherwise.
 const DEFAULT_TIMEOUT_MS: u64 = 10 * 60 * 1_000;
 const DEFAULT_QUEUE: &str = "default";
-/// The most labels a step can require: each is compared when it is claimed.
-const MAX_LABELS: usize = 16;
 
-const DEFAULTS_KEYS: [&str; 8] = [
+/// A list of words that are compared when the step is claimed.
+struct Wordlist {
+    /// What one is called, and several are.
+    one: &'static str,
+    many: &'static str,
+    example: &'static str,
+    most: usize,
+    /// What to do about too many.
+    help: &'static str,
+}
+
+/// Labels that its worker must have.
+const LABELS: Wordlist = Wordlist {
+    one: "label",
+    many: "labels",
+    example: "`[a100, fp16]`",
+    most: 16,
+    help: "let one label stand for what belongs together",
+};
+
+/// Models, and whatever else is costly to load. A worker remembers no more than these.
+const MODELS: Wordlist = Wordlist {
+    one: "word for a model",
+    many: "words for models",
+    example: "`sdxl` or `[sdxl, vae-fp16]`",
+    most: MAX_LOADED,
+    help: "name what takes longest to load",
+};
+
+const DEFAULTS_KEYS: [&str; 9] = [
     "timeout",
     "soft_timeout",
     "retry",
     "queue",
     "priority",
     "requires",
+    "prefer",
     "memory",
     "cache",
 ];
@@ -40,6 +68,7 @@ pub(super) struct Defaults {
     pub(super) queue: QueueName,
     pub(super) priority: i32,
     pub(super) requires: Vec<String>,
+    pub(super) prefer: Vec<String>,
     pub(super) memory_bytes: Option<u64>,
     pub(super) cache: bool,
 }
@@ -53,6 +82,7 @@ impl Default for Defaults {
             queue: QueueName::new(DEFAULT_QUEUE).expect("`default` is a queue name"),
             priority: 0,
             requires: Vec::new(),
+            prefer: Vec::new(),
             memory_bytes: None,
             cache: false,
         }
@@ -95,8 +125,12 @@ impl Reader<'_> {
                 .and_then(|priority| i32::try_from(priority).ok())
                 .unwrap_or(inherited.priority),
             requires: match node.get("requires") {
-                Some(entry) => self.labels(entry, &pointer(at, "requires")),
+                Some(entry) => self.labels(entry, &pointer(at, "requires"), &LABELS),
                 None => inherited.requires.clone(),
+            },
+            prefer: match node.get("prefer") {
+                Some(entry) => self.labels(entry, &pointer(at, "prefer"), &MODELS),
+                None => inherited.prefer.clone(),
             },
             memory_bytes: match node.get("memory") {
                 Some(entry) => self.memory(entry, &pointer(at, "memory")),
@@ -143,27 +177,33 @@ impl Reader<'_> {
         }
     }
 
-    /// Labels that a worker must have; each once, in the order of the alphabet.
-    fn labels(&mut self, entry: &Entry, at: &str) -> Vec<String> {
-        let mut labels = self.words(entry, at, "labels, as in `[a100, fp16]`");
+    /// Words to compare a worker's with; each once, in the order of the alphabet.
+    fn labels(&mut self, entry: &Entry, at: &str, list: &Wordlist) -> Vec<String> {
+        let Wordlist {
+            one,
+            many,
+            example,
+            most,
+            help,
+        } = list;
+        let mut labels = self.words(entry, at, &format!("{many}, as in {example}"));
         let wrong = labels.iter().find(|label| !is_label(label)).cloned();
         if let Some(wrong) = wrong {
             self.report(
                 "bad-name",
                 place(entry),
                 at,
-                format!("`{wrong}` is no label"),
-                "expected letters, digits, `-`, `_`, `.`, `:`, `/` or `=`, 64 at most, as in `[a100, fp16]`"
-                    .to_owned(),
+                format!("`{wrong}` is no {one}"),
+                format!("expected letters, digits, `-`, `_`, `.`, `:`, `/` or `=`, 64 at most, as in {example}"),
             );
         }
-        if labels.len() > MAX_LABELS {
+        if labels.len() > *most {
             self.report(
                 "too-many",
                 place(entry),
                 at,
-                format!("{} labels; {MAX_LABELS} are the most", labels.len()),
-                "let one label stand for what belongs together".to_owned(),
+                format!("{} {many}; {most} are the most", labels.len()),
+                (*help).to_owned(),
             );
         }
         labels.sort();

@@ -12,7 +12,7 @@ use crate::workflow::diagnostic::Span;
 use crate::workflow::source::{Data, Entry, Node, pointer};
 use crate::workflow::{FailMode, OnFailure, RESERVED_STEP_NAMES, Step, StepAction, suggest};
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "task",
     "workflow",
     "with",
@@ -25,6 +25,7 @@ const KEYS: [&str; 19] = [
     "queue",
     "priority",
     "requires",
+    "prefer",
     "memory",
     "timeout",
     "soft_timeout",
@@ -208,6 +209,7 @@ impl Reader<'_> {
             queue: policies.queue,
             priority: policies.priority,
             requires: policies.requires,
+            prefer: policies.prefer,
             memory_bytes: policies.memory_bytes,
             timeout_ms: policies.timeout_ms,
             soft_timeout_ms: policies.soft_timeout_ms,
