@@ -154,9 +154,9 @@ async fn killed_at_any_moment_every_run_ends_and_nothing_is_recorded_twice() {
 
     let engine = open(&data).await;
     let mut runs = Vec::new();
-    submit(&engine, &mut runs, 48).await;
     let mut hit = Vec::new();
     for _ in 0..12 {
+        submit(&engine, &mut runs, 24).await;
         let ended_before = ended(&engine).await;
         let mut victim = worker(&data, &definitions);
         // One that is killed before it has begun shows nothing; and what the last kill hit is finished
@@ -170,7 +170,7 @@ async fn killed_at_any_moment_every_run_ends_and_nothing_is_recorded_twice() {
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        submit(&engine, &mut runs, 48).await;
+        submit(&engine, &mut runs, 24).await;
         // At a moment nobody chose.
         let patience = Duration::from_millis(dice.roll(300));
         tokio::time::sleep(patience).await;

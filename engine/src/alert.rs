@@ -420,7 +420,8 @@ pub(crate) fn settle(
         // Whoever was never told that it is wrong need not be told that it is right; whoever was, hears
         // of it when the silence is over.
         let was_told = alert.told > 0;
-        if !is_found && !(was_told && is_silent(&alert.rule)) {
+        let must_wait = was_told && is_silent(&alert.rule);
+        if !is_found && !must_wait {
             changes.push(Change {
                 alert: alert.clone(),
                 is_over: true,

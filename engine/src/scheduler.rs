@@ -120,7 +120,7 @@ async fn watch(engine: Engine, alerts: Alerts, stopping: CancellationToken) {
             Ok(_) => {}
             Err(EngineError::Store(StoreError::Closed)) => return,
             Err(error) => {
-                tracing::error!(%error, "cannot look whether anything is wrong; trying again")
+                tracing::error!(%error, "cannot look whether anything is wrong; trying again");
             }
         }
     }

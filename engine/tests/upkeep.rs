@@ -1,7 +1,6 @@
 //! Keeping house: what may go goes, and what somebody needs stays.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-#[expect(dead_code, reason = "this program uses a part of it")]
 mod support;
 
 use std::time::Duration;

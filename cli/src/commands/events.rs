@@ -97,7 +97,7 @@ fn line(entry: &FeedEntry, event: &Event) -> String {
         match &kind[key] {
             serde_json::Value::Null => {}
             serde_json::Value::String(value) => {
-                text.push_str(&format!(" {}", output::clean(value)))
+                text.push_str(&format!(" {}", output::clean(value)));
             }
             value => text.push_str(&format!(" {key} {value}")),
         }

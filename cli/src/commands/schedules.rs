@@ -318,7 +318,7 @@ async fn carry_out(context: &Context, engine: &Engine, order: Order) -> Result {
         Order::Show { name, json } => show(engine, &name, json).await?,
         Order::Set(set) => {
             let name = set.name.clone();
-            let schedule = schedule(engine, *set)?;
+            let schedule = schedule(engine, &set)?;
             let is_new = engine.put_schedule(&name, schedule, None).await?;
             let view = engine.schedule(&name).await?;
             let done = if is_new { "made" } else { "changed" };
@@ -360,7 +360,7 @@ async fn carry_out(context: &Context, engine: &Engine, order: Order) -> Result {
     Ok(())
 }
 
-fn schedule(engine: &Engine, set: Set) -> Result<Schedule> {
+fn schedule(engine: &Engine, set: &Set) -> Result<Schedule> {
     let timing = Timing::parse(&set.cron, set.zone.as_deref());
     let timing = timing.map_err(|wrong| refused(&set.cron, &wrong))?;
     let definition = engine.library().get(&set.workflow).map_err(Exit::from)?;
