@@ -11,7 +11,7 @@ import pytest
 
 from client import ended, every, is_problem, is_refused, submit, until
 from server import HERE
-from test_mail import certificates, postbox  # noqa: F401
+from test_mail import PASSWORD, USER, certificates, postbox  # noqa: F401
 from test_webhooks import receiver  # noqa: F401
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr"
@@ -45,13 +45,13 @@ def test_a_scheduler_that_is_killed_again_and_again_begins_each_tick_once(house)
     server = house()
     for count in (2, 4, 6):
         with connect(server) as api:
-            until("ticks", lambda api=api, count=count: len(times(api)) >= count)
+            until("ticks", lambda api=api, count=count: len(times(api)) >= count or None)
         server.kill()
         server.start()
     with connect(server) as api:
         api.post("/api/v1/schedules/tick/pause").raise_for_status()
         told = api.get("/api/v1/schedules/tick").json()
-        until("all turns", lambda: api.get("/api/v1/schedules/tick").json()["waiting"] == 0)
+        until("all turns", lambda: api.get("/api/v1/schedules/tick").json()["waiting"] == 0 or None)
         due = times(api)
         told = api.get("/api/v1/schedules/tick").json()
         for run in every(api, "/api/v1/runs", tag=TAG, limit=500):
@@ -70,7 +70,7 @@ def test_two_servers_over_one_database_begin_each_tick_once(house, new_server):
     second.arguments[1] = first.arguments[1]
     second.start()
     with connect(first) as api:
-        until("ticks", lambda: len(times(api)) >= 5)
+        until("ticks", lambda: len(times(api)) >= 5 or None)
         api.post("/api/v1/schedules/tick/pause").raise_for_status()
         due = times(api)
         assert len(set(due)) == len(due)
@@ -189,12 +189,12 @@ severity = "critical"
             receiver.messages.get(timeout=4)
         api.post(f"/api/v1/runs/{run}/cancel").raise_for_status()
         assert receiver.next(SECRET)["type"] == "alert.recovered"
-        until("the end of it", lambda: every(api, "/api/v1/alerts") == [])
+        until("the end of it", lambda: every(api, "/api/v1/alerts") == [] or None)
         # In silence nobody is told.
         answer = api.put("/api/v1/alerts/silences/nobody-works", json={"lasts": "1h"})
         assert answer.status_code == 200, answer.text
         submit(api, "lane")
-        until("the alert", lambda: every(api, "/api/v1/alerts"))
+        until("the alert", lambda: every(api, "/api/v1/alerts") or None)
         with pytest.raises(queue.Empty):
             receiver.messages.get(timeout=4)
         api.put("/api/v1/alerts/silences/nobody-works", json={"lasts": "0s"}).raise_for_status()
@@ -218,13 +218,13 @@ workflow = "told"
 over = 0.4
 at_least = 2
 """
-    url = f"smtp://localhost:{box.port}?tls=none"
+    url = f"smtp://{USER}:{PASSWORD.replace('/', '%2F')}@localhost:{box.port}?tls=none"
     server = house(config, AQUATINT_SMTP_URL=url, AQUATINT_SMTP_FROM="aquatint <media@example.org>")
     with connect(server) as api:
         assert submit(api, "told", "10s")["state"] == "succeeded"
         bad = submit(api, "told", "10s", inputs={"fail": True}, notify=[{"email": ["me@example.org"]}])
         assert bad["state"] == "failed"
-        until("three messages", lambda: len(box.messages) >= 3)
+        until("three messages", lambda: len(box.messages) >= 3 or None)
         by_reader = {}
         for envelope, message in box.messages:
             by_reader.setdefault(envelope.rcpt_tos[0], []).append(str(message["subject"]))

@@ -212,6 +212,35 @@ async fn health_is_judged_by_what_there_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_that_fails_too_often_is_told_of() {
+    const BAD: &str = "name: bad\ninputs:\n  fatal: boolean\nsteps:\n  f: { task: test.fail, with: { fatal: \"${{ inputs.fatal }}\", when: \"${{ inputs.fatal }}\" } }\n";
+    let bench = Bench::new(&[BAD]).await;
+    let mut alerts = Alerts::default();
+    alerts.rules = vec![Rule {
+        name: "failures".to_owned(),
+        when: When::FailureRate {
+            workflow: None,
+            over: 0.4,
+            within: HOUR,
+            at_least: 3,
+        },
+        severity: Severity::Warning,
+        hold: Duration::ZERO,
+    }];
+    for (fatal, expected) in [(true, 0), (false, 0), (false, 0), (true, 1)] {
+        bench.run("bad", json!({ "fatal": fatal })).await;
+        let looked = bench.engine.watch_alerts(&alerts).await.unwrap();
+        assert_eq!(looked.firing, expected);
+    }
+    let standing = bench.engine.alerts().await.unwrap();
+    assert!(
+        standing[0].message.contains("2 of 4 runs of bad failed"),
+        "{standing:?}"
+    );
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_several_processes_that_look_at_once_one_tells() {
     let bench = Bench::idle(&[WRITE], |_| {}).await;
     bench.submit("write", json!({ "text": "x" })).await;

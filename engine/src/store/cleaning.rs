@@ -4,6 +4,7 @@
 use super::commit::Commit;
 use super::op::Answer;
 use super::readers::Readers;
+use super::runs::{HELD_UP_MS, SET_BACK, first_id_at};
 use super::{Store, StoreError, rows, sql};
 use crate::id::RunId;
 use crate::run::RunState;
@@ -53,6 +54,16 @@ impl Commit<'_> {
     }
 }
 
+/// No run that was created at this moment or later has a smaller id.
+fn earlier(moment: Timestamp) -> String {
+    first_id_at(Timestamp(moment.0.saturating_sub(HELD_UP_MS).max(0)))
+}
+
+/// No run that was created before this moment has a greater id.
+fn later(moment: Timestamp) -> String {
+    first_id_at(moment.after(SET_BACK))
+}
+
 impl Store {
     /// Runs whose time has come to be forgotten; some of them.
     pub(crate) async fn expired_runs(&self, now: Timestamp) -> Result<Vec<RunId>, StoreError> {
@@ -66,17 +77,13 @@ impl Store {
         before: Timestamp,
         after: &str,
     ) -> Result<Vec<RunId>, StoreError> {
-        let bounds = [
-            before.0.into(),
-            after.into(),
-            RunId::new(before).to_string().into(),
-        ];
+        let bounds = [before.0.into(), after.into(), later(before).into()];
         self.run_ids(&sql::OLD_RUNS, bounds).await
     }
 
     /// Runs that ended before this moment and have a journal; some of them.
     pub(crate) async fn old_journals(&self, before: Timestamp) -> Result<Vec<RunId>, StoreError> {
-        let bound = RunId::new(before).to_string();
+        let bound = later(before);
         let mut found = Vec::new();
         for statement in [&sql::OLD_LOGS, &sql::OLD_EVENTS] {
             let bounds = [before.0.into(), bound.as_str().into()];
@@ -115,8 +122,9 @@ impl Store {
         &self,
         since: Timestamp,
     ) -> Result<Vec<(String, RunState, u64)>, StoreError> {
-        let since = RunId::new(since).to_string();
-        self.readers.rows(&sql::ENDED_SINCE, [since.into()]).await
+        // An id may be older than its run: its bound is wide, and the run's own time decides.
+        let bounds = [earlier(since).into(), since.0.into()];
+        self.readers.rows(&sql::ENDED_SINCE, bounds).await
     }
 
     /// Runs that began since the first moment and were given up since the second, because their work
@@ -126,7 +134,7 @@ impl Store {
         begun: Timestamp,
         ended: Timestamp,
     ) -> Result<Vec<(RunId, String, String)>, StoreError> {
-        let bounds = [RunId::new(begun).to_string().into(), ended.0.into()];
+        let bounds = [earlier(begun).into(), ended.0.into()];
         let found: Vec<(RunId, String, String)> =
             self.readers.rows(&sql::QUARANTINED_SINCE, bounds).await?;
         let mut given_up = Vec::new();

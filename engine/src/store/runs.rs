@@ -18,10 +18,10 @@ use crate::time::Timestamp;
 const WINDOW: i64 = 10_000;
 
 /// How far a clock may ever have been set back: it says where a list in time may begin.
-const SET_BACK: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(super) const SET_BACK: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How long a submit may have waited for its commit, ms: a day without a database.
-const HELD_UP_MS: i64 = 24 * 3_600_000;
+pub(super) const HELD_UP_MS: i64 = 24 * 3_600_000;
 
 /// A list by one index, and the question how far its window reaches.
 struct Listing {
@@ -127,7 +127,7 @@ fn listing(filter: &RunFilter) -> &'static Listing {
 }
 
 /// The lowest id that a run created at this moment can have: the first 48 bits are its time.
-fn first_id_at(at: Timestamp) -> String {
+pub(super) fn first_id_at(at: Timestamp) -> String {
     let millis = u64::try_from(at.0).unwrap_or(0) & 0xffff_ffff_ffff;
     format!("{:08x}-{:04x}-", millis >> 16, millis & 0xffff)
 }

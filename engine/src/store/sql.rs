@@ -281,7 +281,7 @@ statements! {
         RUNS_BELOW = "with recursive below (id) as (select id from runs where id = $1 \
             union all select r.id from below b cross join runs r on r.parent_run = b.id) select id from below";
         #[doc = "How runs that began since then have ended."]
-        ENDED_SINCE = "select json_array(workflow, state, count(*)) from runs where id >= $1 and finished_at is not null \
+        ENDED_SINCE = "select json_array(workflow, state, count(*)) from runs where id >= $1 and created_at >= $2 and finished_at is not null \
             and parent_run is null group by workflow, state";
         #[doc = "Which runs were given up since then, because their work kills workers."]
         QUARANTINED_SINCE = "select json_array(id, workflow, failure) from runs where finished_at is not null \
