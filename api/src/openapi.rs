@@ -103,11 +103,14 @@ pub(crate) fn finish(document: &mut OpenApi) {
 
 /// Names an operation after its address, as no other is: `get_runs_id_artifacts_digest`.
 fn operation_id(method: &str, path: &str) -> String {
-    let words = path
-        .trim_start_matches("/api/v1")
-        .split(['/', '{', '}', '-']);
+    // Systems whose clients work here had names that our own have too, at the root.
+    let (root, own) = match path.strip_prefix("/api/v1") {
+        Some(own) => ("", own),
+        None => ("root_", path),
+    };
+    let words = own.split(['/', '{', '}', '-']);
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
-    format!("{method}_{}", words.join("_"))
+    format!("{method}_{root}{}", words.join("_"))
 }
 
 /// Says what every answer of this status has: some words, and of a refusal that it may be a problem.

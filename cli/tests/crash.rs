@@ -112,6 +112,22 @@ async fn submit(engine: &Engine, runs: &mut Vec<(RunId, &'static str, i64)>, cou
     }
 }
 
+/// Runs that have begun and not ended.
+async fn under_way(engine: &Engine) -> Vec<RunId> {
+    let filter = aquatint_engine::RunFilter {
+        states: vec![RunState::Running],
+        limit: 1_000,
+        ..Default::default()
+    };
+    let runs = engine.runs(&filter).await.unwrap();
+    runs.into_iter().map(|run| run.id).collect()
+}
+
+async fn are_over(engine: &Engine, runs: &[RunId]) -> bool {
+    let going = under_way(engine).await;
+    !runs.iter().any(|run| going.contains(run))
+}
+
 async fn ended(engine: &Engine) -> u64 {
     let counts = engine.counts().await.unwrap();
     let ended = counts.iter().filter(|(state, _)| state.is_terminal());
@@ -138,25 +154,29 @@ async fn killed_at_any_moment_every_run_ends_and_nothing_is_recorded_twice() {
 
     let engine = open(&data).await;
     let mut runs = Vec::new();
+    submit(&engine, &mut runs, 48).await;
+    let mut hit = Vec::new();
     for _ in 0..12 {
-        submit(&engine, &mut runs, 48).await;
         let ended_before = ended(&engine).await;
         let mut victim = worker(&data, &definitions);
-        // One that is killed before it has begun shows nothing, however busy the machine is.
+        // One that is killed before it has begun shows nothing; and what the last kill hit is finished
+        // before the next, however busy the machine is: a task that loses three workers is
+        // quarantined, rightly.
         let began = Instant::now();
-        while ended(&engine).await == ended_before {
+        while ended(&engine).await == ended_before || !are_over(&engine, &hit).await {
             assert!(
                 began.elapsed() < Duration::from_secs(60),
-                "the worker does not begin"
+                "the worker does not get on"
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // Long enough to finish what the last kill hit (a task that loses three
-        // workers is quarantined, rightly), at a moment nobody chose.
-        let patience = Duration::from_millis(60 + dice.roll(300));
+        submit(&engine, &mut runs, 48).await;
+        // At a moment nobody chose.
+        let patience = Duration::from_millis(dice.roll(300));
         tokio::time::sleep(patience).await;
         victim.kill().unwrap();
         victim.wait().unwrap();
+        hit = under_way(&engine).await;
     }
 
     let mut survivor = worker(&data, &definitions);

@@ -179,7 +179,7 @@ fn only_the_doorbell_knows_redis() {
     // `transport.rs` names the module, and everybody else what it re-exports.
     let elsewhere = engine(|path| path != "transport.rs" && !is_below(path, "transport/redis"));
     none(
-        &offences(&elsewhere, &["redis", "apalis_redis"]),
+        &offences(&elsewhere, &["redis::", "apalis_redis"]),
         "Redis is a doorbell, and nobody need know which",
     );
     for krate in ["tasks", "workflows", "api", "dashboard", "cli"] {

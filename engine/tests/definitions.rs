@@ -161,7 +161,13 @@ fn every_good_file_survives_being_pinned_and_compiled() {
         let workflow = parse(&file)
             .unwrap_or_else(|found| panic!("{}: {}", file.display(), found.render(false)));
         let again = Workflow::from_json(&workflow.to_json()).unwrap();
-        assert_eq!(workflow, again);
+        // When it begins and who is told is no part of what a run keeps to.
+        let pinned = Workflow {
+            schedules: Vec::new(),
+            notify: Vec::new(),
+            ..workflow.clone()
+        };
+        assert_eq!(pinned, again);
         assert_eq!(workflow.version(), again.version());
         Plan::compile(&again).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     }

@@ -7,3 +7,6 @@ alter table runs add column notify text;
 alter table runs add column notified bigint not null default 0;
 -- Conditions on columns that only a run's end changes.
 create index runs_to_tell on runs (id) where notify is not null and finished_at is not null and notified <= generation;
+
+-- Cached results are forgotten by age.
+create index step_cache_by_age on step_cache (created_at);

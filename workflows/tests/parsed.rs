@@ -8,10 +8,10 @@ use aquatint_engine::workflow::{
 use aquatint_workflows::{all, find};
 use serde_json::{Value, json};
 
-/// Every shipped task, and the one workflow that others run.
+/// Every shipped task, and the workflows that others run.
 struct World {
     tasks: Registry,
-    image_generation: Option<Workflow>,
+    inner: Vec<Workflow>,
 }
 
 impl World {
@@ -20,9 +20,11 @@ impl World {
         aquatint_tasks::register_all(&mut tasks, &aquatint_tasks::Options::default());
         let mut world = Self {
             tasks,
-            image_generation: None,
+            inner: Vec::new(),
         };
-        world.image_generation = Some(world.parse("image-generation"));
+        for name in ["image-generation", "emergency-clean-up"] {
+            world.inner.push(world.parse(name));
+        }
         world
     }
 
@@ -46,18 +48,15 @@ impl Catalog for World {
     }
 
     fn workflow(&self, name: &str) -> Option<WorkflowSignature<'_>> {
-        let inner = self.image_generation.as_ref()?;
-        (name == inner.name.as_str()).then(|| WorkflowSignature {
+        let inner = self.inner.iter().find(|w| w.name.as_str() == name)?;
+        Some(WorkflowSignature {
             inputs: Some(&inner.inputs),
             runs: Vec::new(),
         })
     }
 
     fn workflow_names(&self) -> Vec<String> {
-        self.image_generation
-            .iter()
-            .map(|w| w.name.to_string())
-            .collect()
+        self.inner.iter().map(|w| w.name.to_string()).collect()
     }
 }
 

@@ -86,7 +86,8 @@ fn every_step_gives_its_task_what_it_takes() {
                 let requires = required.map(|(key, _)| Value::from(key.clone())).collect();
                 (inner["inputs"].clone(), requires)
             };
-            let with = step["with"].as_object().unwrap();
+            let none = serde_json::Map::new();
+            let with = step["with"].as_object().unwrap_or(&none);
             for key in with.keys() {
                 assert!(takes.get(key).is_some(), "{place}: nothing takes `{key}`");
             }
@@ -105,7 +106,7 @@ fn every_expression_is_cel_and_refers_to_what_is_there() {
     for embedded in all() {
         let definition = parse(embedded);
         let expressions = expressions(&definition);
-        assert!(expressions.len() > 3, "{}", embedded.file_name);
+        assert!(!expressions.is_empty(), "{}", embedded.file_name);
         for expression in expressions {
             let compiled = cel::Program::compile(&expression);
             assert!(compiled.is_ok(), "{}: `{expression}`", embedded.file_name);

@@ -234,7 +234,10 @@ fn a_deleted_run_is_gone_and_its_files_are_cleaned() {
         .to_owned();
     assert_eq!(home.run(&["delete", &id[..13]]).code, Some(0));
     assert_eq!(home.json(&["runs", "--json"]), json!([]));
-    assert_eq!(home.run(&["clean", "--min-age", "0s"]).code, Some(0));
+    assert_eq!(
+        home.run(&["maintenance", "clean", "--grace", "0s"]).code,
+        Some(0)
+    );
     let done = home.run(&["show", "@latest"]);
     assert_eq!(
         (done.code, done.stderr.as_str()),

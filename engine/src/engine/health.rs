@@ -105,13 +105,17 @@ fn said(error: &StoreError) -> String {
     error.to_string().chars().take(300).collect()
 }
 
-/// Bytes of the disk in all, and in use: what others than root cannot have counts as used.
+/// Bytes of the disk that may be used in all, and that are in use: what is kept back for root counts as
+/// neither, as df(1) counts.
 fn disk(folder: &std::path::Path) -> Option<(u64, u64)> {
     let place = folder.ancestors().find(|path| path.exists())?;
     let stat = rustix::fs::statvfs(place).ok()?;
-    let total = stat.f_blocks.saturating_mul(stat.f_frsize);
+    let used = stat
+        .f_blocks
+        .saturating_sub(stat.f_bfree)
+        .saturating_mul(stat.f_frsize);
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    Some((total, total.saturating_sub(free)))
+    Some((used.saturating_add(free), used))
 }
 
 /// Bytes of memory in all, and in use: of the container, where there is one with a limit.

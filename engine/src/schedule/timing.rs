@@ -329,13 +329,14 @@ fn wrong_cron(expression: &str) -> TimingError {
         alone[skipped + i] = field;
         if parser().parse(&alone.join(" ")).is_err() {
             let (name, takes) = FIELDS[skipped + i];
+            let article = if name == "hour" { "an" } else { "a" };
             let at = field.as_ptr() as usize - expression.as_ptr() as usize;
             return TimingError {
                 place: Some((at, field.len())),
                 ..TimingError::new(
                     format!("`{field}` is no {name}"),
                     format!(
-                        "a {name} is {takes}; lists `1,3`, ranges `1-5` and steps `*/10` work too"
+                        "{article} {name} is {takes}; lists `1,3`, ranges `1-5` and steps `*/10` work too"
                     ),
                 )
             };

@@ -78,8 +78,11 @@ impl Connection {
             Self::Sqlite { conn, .. } => {
                 let (text, arguments) = script.for_sqlite();
                 // The text is made of our own statements only; data travels as parameters.
-                let query = sqlx::query_scalar_with::<_, String, _>(AssertSqlSafe(text), arguments);
-                Ok(query.fetch_all(conn).await?)
+                let query = sqlx::query_with(AssertSqlSafe(text), arguments);
+                let rows = query.fetch_all(conn).await?;
+                // A pragma that does something answers with rows of nothing.
+                let told = rows.iter().filter(|row| !row.is_empty());
+                Ok(told.map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
             }
             Self::Postgres(postgres) => postgres.run(script).await,
         }

@@ -50,7 +50,6 @@ static HOT: &[&Statement] = &[
     &sql::DUE_RECORDS,
     &sql::UNTOLD,
     &sql::TOLD,
-    &sql::RUNS_BELOW,
     &sql::EXPIRED_RUNS,
     &sql::OLD_RUNS,
     &sql::OLD_LOGS,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
 };
 
 use super::super::StoreError;
@@ -53,7 +53,7 @@ pub(in crate::store) async fn connect(
             cannot(format!("its folder cannot be made: {error}; choose another data directory (AQUATINT_DATA_DIR)"))
         })?;
     }
-    let options = SqliteConnectOptions::new()
+    let mut options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
@@ -64,12 +64,16 @@ pub(in crate::store) async fn connect(
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(false)
         .statement_cache_capacity(128)
-        // Of a new file only: pages that are free can be given back a few at a time.
-        .auto_vacuum(sqlx::sqlite::SqliteAutoVacuum::Incremental)
         .pragma("cache_size", "-8192")
         .pragma("wal_autocheckpoint", "1000")
         .pragma("temp_store", "memory")
         .disable_statement_logging();
+    // In a new file, pages that become free can be given back a few at a time. It is said once, before the
+    // first page is written: later it changes nothing, and waits for whoever writes.
+    let readers = options.clone();
+    if std::fs::metadata(path).map_or(true, |file| file.len() == 0) {
+        options = options.auto_vacuum(SqliteAutoVacuum::Incremental);
+    }
     let mut conn = options
         .connect()
         .await
@@ -80,7 +84,7 @@ pub(in crate::store) async fn connect(
         .min_connections(0)
         .acquire_timeout(Duration::from_secs(30))
         .connect_lazy_with(
-            options
+            readers
                 .pragma("cache_size", "-2048")
                 .create_if_missing(false),
         );

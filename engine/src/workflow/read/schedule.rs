@@ -195,6 +195,11 @@ impl Reader<'_> {
             }
             (None, Some(entry)) => {
                 let at_every = pointer(at, "every");
+                if !matches!(entry.value.data, Data::Text(_)) {
+                    // A bare number lacks its unit, and that is said as of any duration.
+                    self.duration(entry, &at_every);
+                    return None;
+                }
                 let text = self.text(entry, &at_every)?;
                 let zone_span = node.get("zone").map(|zone| zone.value.span);
                 let text = format!("@every {text}");
