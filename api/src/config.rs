@@ -28,6 +28,9 @@ pub struct ApiConfig {
     pub inline_retention: Duration,
     /// Whether a request without a key is let in while no key exists: for loopback only.
     pub open_without_keys: bool,
+    /// Makes a request's span part of its client's trace: told of the span before it begins, and of the request's
+    /// `traceparent` and `tracestate`.
+    pub go_on_tracing: Option<fn(&tracing::Span, &str, Option<&str>)>,
     /// What health is judged by.
     pub health: Limits,
     /// The names of the rules that alerts go by.
@@ -47,6 +50,7 @@ impl Default for ApiConfig {
             allow_definitions: false,
             inline_retention: Duration::from_secs(3600),
             open_without_keys: true,
+            go_on_tracing: None,
             health: Limits::default(),
             alert_rules: Vec::new(),
         }

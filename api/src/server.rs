@@ -18,6 +18,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tracing::Instrument as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -117,7 +118,7 @@ impl Api {
             .layer(cors(&app.config))
             .layer(middleware::from_fn_with_state(app.clone(), in_time))
             .layer(middleware::from_fn(say_when_closing))
-            .layer(middleware::from_fn(observe))
+            .layer(middleware::from_fn_with_state(app.clone(), observe))
             .layer(CatchPanicLayer::custom(|_| {
                 Problem::internal().into_response()
             }))
@@ -372,7 +373,7 @@ async fn in_time(State(app): State<App>, request: Request, next: Next) -> Respon
 }
 
 /// Counts and logs each request: what was asked and how it went, never what was in it.
-async fn observe(request: Request, next: Next) -> Response {
+async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let method = request.method().clone();
     // The route and not the address: ids and names are no labels.
@@ -386,8 +387,17 @@ async fn observe(request: Request, next: Next) -> Response {
         .and_then(|v| v.to_str().ok())
         .unwrap_or_default()
         .to_owned();
-    let response = next.run(request).await;
     let path = path.unwrap_or_else(|| "none".to_owned());
+    let span = tracing::info_span!("request", otel.name = %format!("{method} {path}"), otel.kind = "server",
+        http.request.method = %method, http.route = %path, http.response.status_code = tracing::field::Empty, request.id = %id);
+    if let Some(go_on) = app.config.go_on_tracing {
+        let header = |name: &str| request.headers().get(name)?.to_str().ok();
+        if let Some(parent) = header("traceparent") {
+            go_on(&span, parent, header("tracestate"));
+        }
+    }
+    let response = next.run(request).instrument(span.clone()).await;
+    span.record("http.response.status_code", response.status().as_u16());
     let status = response.status().as_u16().to_string();
     let seconds = began.elapsed().as_secs_f64();
     let labels = [

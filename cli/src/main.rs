@@ -16,6 +16,8 @@ mod output;
 mod report;
 mod session;
 mod signals;
+#[cfg(feature = "otel")]
+mod traces;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -155,7 +157,10 @@ fn main() -> ExitCode {
         Color::Always => anstream::ColorChoice::Always.write_global(),
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
-    match dispatch(cli) {
+    let done = dispatch(cli);
+    #[cfg(feature = "otel")]
+    traces::finish();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => exit.report(),
     }
@@ -246,7 +251,9 @@ fn block_on(command: impl Future<Output = Result>) -> Result {
 
 /// Warnings and worse go to stderr; `AQUATINT_LOG` asks for more, as in `aquatint_engine=debug`.
 fn log() -> Result {
-    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    use tracing_subscriber::{EnvFilter, Layer as _};
     let filter = match std::env::var("AQUATINT_LOG") {
         Ok(filter) if !filter.is_empty() => EnvFilter::try_new(&filter).map_err(|error| {
             Exit::Usage(format!(
@@ -256,11 +263,14 @@ fn log() -> Result {
         Ok(_) | Err(_) => EnvFilter::new("warn"),
     };
     let color = output::stderr_has_color();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(color)
         .with_target(false)
-        .init();
+        .with_filter(filter);
+    let subscriber = tracing_subscriber::registry().with(lines);
+    #[cfg(feature = "otel")]
+    let subscriber = subscriber.with(traces::layer()?);
+    subscriber.init();
     Ok(())
 }

@@ -58,6 +58,10 @@ impl Front {
         let address: SocketAddr = settings.listen;
         let mut config = settings.config.clone();
         config.open_without_keys = address.ip().is_loopback();
+        #[cfg(feature = "otel")]
+        {
+            config.go_on_tracing = Some(crate::traces::go_on);
+        }
         config.health = context.settings.alerts.limits.clone();
         let rules = context.settings.alerts.alerts.iter().flat_map(|a| &a.rules);
         config.alert_rules = rules.map(|rule| rule.name.clone()).collect();

@@ -208,6 +208,8 @@ fn begin_anew(program: std::io::Result<PathBuf>, slots: &BTreeMap<QueueName, u32
         Err(error) => return Exit::Error(format!("cannot find this program: {error}")),
     };
     let slots: Vec<String> = slots.iter().map(|(q, n)| format!("{q}:{n}")).collect();
+    #[cfg(feature = "otel")]
+    crate::traces::finish();
     let error = std::process::Command::new(&program)
         .args(std::env::args_os().skip(1))
         .env(EARLIER_SLOTS, slots.join(","))

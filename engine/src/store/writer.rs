@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tracing::Instrument as _;
 
 use super::claim::{Asked, Claimed, Granted};
 use super::commit::{After, Commit};
@@ -305,7 +306,9 @@ impl Writer {
         is_resent: bool,
     ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
         if let Some(foreseen) = self.foresight.take(ops) {
-            match self.commit_upon(ops, is_resent, Some(foreseen)).await {
+            let span = tracing::debug_span!("commit", requests = ops.len(), foreseen = true);
+            let done = self.commit_upon(ops, is_resent, Some(foreseen));
+            match done.instrument(span).await {
                 // Nothing was done; whatever it was, it will be seen again.
                 Err(error) if !self.conn.is_lost() && !error.is_passing() => {
                     tracing::debug!(%error, "a report was not as foreseen; deciding anew");
@@ -319,7 +322,9 @@ impl Writer {
                 }
             }
         }
-        self.commit_upon(ops, is_resent, None).await
+        let span = tracing::debug_span!("commit", requests = ops.len());
+        let done = self.commit_upon(ops, is_resent, None);
+        done.instrument(span).await
     }
 
     /// [`Writer::commit`], deciding upon what was foreseen.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use super::meter::Meter;
 use super::{Shared, scope};
@@ -72,7 +73,21 @@ enum Course {
 }
 
 /// Runs a claimed task to its report.
-pub(super) async fn run(
+pub(super) fn run(
+    shared: Arc<Shared>,
+    held: Arc<Holdings>,
+    layers: Option<Arc<AttemptService>>,
+    granted: Granted,
+) -> impl Future<Output = ()> + Send {
+    let claim = &granted.claim;
+    let step = &claim.plan.steps[claim.key.step as usize];
+    let span = tracing::info_span!("attempt", run.id = %claim.key.run, workflow.name = %claim.run.workflow,
+        task.step = %step.name, task.item = claim.key.item_index(), attempt = claim.attempt,
+        queue.name = %step.queue, outcome = tracing::field::Empty);
+    to_its_report(shared, held, layers, granted).instrument(span)
+}
+
+async fn to_its_report(
     shared: Arc<Shared>,
     held: Arc<Holdings>,
     layers: Option<Arc<AttemptService>>,

@@ -62,6 +62,7 @@ impl Meter {
     }
 
     fn count(self, outcome: &str) {
+        tracing::Span::current().record("outcome", outcome);
         let labels = [("task", self.task), ("outcome", outcome.to_owned())];
         metrics::counter!("aquatint_tasks_total", &labels).increment(1);
         let seconds = self.began.elapsed().as_secs_f64();
