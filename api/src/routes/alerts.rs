@@ -55,6 +55,7 @@ pub(crate) struct HealthCheck {
 
 /// Whether the installation is well.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InstallationHealth)]
 pub(crate) struct Health {
     /// `healthy`, `degraded` or `critical`.
     status: &'static str,
