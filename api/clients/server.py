@@ -26,6 +26,7 @@ class Server:
         definitions: Path | None = None,
         queues: str = "gpu:2,cpu:4,default:4",
         settings: dict[str, str] | None = None,
+        schedules: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.program = program
@@ -37,13 +38,15 @@ class Server:
         # Nothing of whoever runs the tests: neither their settings nor their configuration files.
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("AQUATINT_")}
         self.environment |= {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder)} | (settings or {})
+        # What begins by itself would be in the way of whoever counts runs.
+        self.serve = ["serve", "--grace", "5s", *([] if schedules else ["--no-scheduler"])]
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
 
     def start(self) -> Server:
         """Begins, and returns once it listens."""
         self.process = subprocess.Popen(
-            [self.program, *self.arguments, "serve", "--listen", "127.0.0.1:0", "--grace", "5s"],
+            [self.program, *self.arguments, *self.serve, "--listen", "127.0.0.1:0"],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,

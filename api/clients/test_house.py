@@ -30,7 +30,7 @@ def house(new_server, folder):
         file = folder / "house.toml"
         file.write_text(config)
         settings = {"AQUATINT_CONFIG": str(file), "AQUATINT_LEASE": "1s"} | settings
-        return new_server(definitions=HERE / "house", queues="default:4,priority:2,maintenance:2", settings=settings)
+        return new_server(definitions=HERE / "house", queues="default:4,priority:2,maintenance:2", settings=settings, schedules=True)
 
     return make
 

@@ -80,7 +80,12 @@ impl Dice {
 
 fn worker(data: &Path, definitions: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_aquatint"))
-        .args(["worker", "--queues", "default:6,cpu:2,gpu:2"])
+        .args([
+            "worker",
+            "--no-scheduler",
+            "--queues",
+            "default:6,cpu:2,gpu:2",
+        ])
         .env("AQUATINT_DATA_DIR", data)
         .env("AQUATINT_DEFINITIONS", definitions)
         .env("AQUATINT_LEASE", "3s")

@@ -147,7 +147,7 @@ fn a_request_goes_on_with_the_trace_of_its_client() {
     let (collector, folder) = (Collector::start(), folder());
     let mut program = collector.program(&folder);
     let mut server = program
-        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(["serve", "--no-scheduler", "--listen", "127.0.0.1:0"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

@@ -58,7 +58,7 @@ impl Site {
 
     fn worker(&self) -> Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_aquatint"))
-            .args(["worker", "--queues", "default:4"])
+            .args(["worker", "--no-scheduler", "--queues", "default:4"])
             .env("AQUATINT_DATA_DIR", self.folder.path().join("data"))
             .env(
                 "AQUATINT_DEFINITIONS",

@@ -127,8 +127,13 @@ impl Home {
     }
 
     pub(crate) fn spawn(&self, args: &[&str]) -> Running {
+        // What begins by itself, once an hour, would be in the way of whoever counts runs.
+        let quiet = ["worker", "serve"]
+            .contains(&args[0])
+            .then_some("--no-scheduler");
+        let args: Vec<&str> = args.iter().copied().chain(quiet).collect();
         let mut child = self
-            .command(args)
+            .command(&args)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

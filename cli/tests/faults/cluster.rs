@@ -11,7 +11,7 @@ use aquatint_engine::{
 };
 use serde_json::{Value, json};
 
-use crate::load::{DEFINITIONS, ENDLESS, PROGRAMS, SLOW};
+use crate::load::{DEFINITIONS, ENDLESS, PROGRAMS, SLOW, TICK};
 use crate::servers::{LOOK, Servers};
 use crate::skew::Skew;
 
@@ -60,7 +60,7 @@ impl<'a> Cluster<'a> {
         let mut registry = Registry::new();
         aquatint_tasks::register_all(&mut registry, &aquatint_tasks::Options::default());
         let mut library = Library::new(registry);
-        for (name, text) in DEFINITIONS.into_iter().chain([ENDLESS, SLOW]) {
+        for (name, text) in DEFINITIONS.into_iter().chain([ENDLESS, SLOW, TICK]) {
             library.add(name, format!("{name}.yaml"), text);
             std::fs::write(definitions.join(format!("{name}.yaml")), text).unwrap();
         }
@@ -244,6 +244,35 @@ impl<'a> Cluster<'a> {
     }
 
     /// Whether everything ends in time.
+    /// Lets nothing begin by itself any more; returns once every tick that was due has its run.
+    pub(crate) async fn stop_ticking(&self) -> bool {
+        let began = Instant::now();
+        // A brief fault is over before the first tick, and would show nothing.
+        while !matches!(self.engine.schedule(TICK.0).await, Ok(s) if s.counts.started >= 3) {
+            if began.elapsed() > PATIENCE {
+                eprintln!("nothing begins by itself\n{}", self.log());
+                return false;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        self.engine.pause_schedule(TICK.0).await.unwrap();
+        while !self
+            .engine
+            .schedule(TICK.0)
+            .await
+            .unwrap()
+            .waiting
+            .is_empty()
+        {
+            if began.elapsed() > PATIENCE {
+                eprintln!("ticks wait for their turn\n{}", self.log());
+                return false;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        true
+    }
+
     pub(crate) async fn settles(&self) -> bool {
         let began = Instant::now();
         while self.engine.is_busy().await.unwrap() {

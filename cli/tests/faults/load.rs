@@ -46,6 +46,16 @@ outputs: { width: '${{ steps.twice.width }}' }
     ),
 ];
 
+/// Begins by itself, whatever happens to those who look after it.
+pub(crate) const TICK: (&str, &str) = (
+    "tick",
+    "name: tick
+schedule: { every: 1s, overlap: allow, misfire: catch_up }
+steps:
+  a: { task: core.echo, with: { value: 1 } }
+",
+);
+
 /// Programs that do nothing for long, and tell where.
 pub(crate) const PROGRAMS: &str = "/bin/sleep:/bin/sh";
 

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
-use aquatint_engine::RunState;
+use aquatint_engine::engine::SCHEDULE_TAG;
 use aquatint_engine::run::{AttemptOutcome, EventKind};
+use aquatint_engine::{RunFilter, RunState};
 
 use crate::Plan;
 use crate::cluster::{Cluster, LEASE};
 use crate::faults::Fault;
-use crate::load::{SLOW, attempt_of, expected};
+use crate::load::{SLOW, TICK, attempt_of, expected};
 use crate::servers::Servers;
 
 /// Two leases: whatever happened, work goes on after that.
@@ -83,8 +84,9 @@ pub(crate) async fn of(fault: Fault, servers: &Servers, plan: Plan) -> Verdict {
                 .wrong
                 .push(format!("recovery took longer than {limit} s"));
         }
-        if cluster.settles().await {
+        if cluster.stop_ticking().await && cluster.settles().await {
             verdict.inspect(&cluster).await;
+            verdict.inspect_ticks(&cluster).await;
         } else {
             for run in &cluster.runs {
                 let has_ended = cluster.state(run.id).await.is_terminal();
@@ -95,7 +97,8 @@ pub(crate) async fn of(fault: Fault, servers: &Servers, plan: Plan) -> Verdict {
         verdict.wrong.append(&mut cluster.wrong);
         // What nobody was told of was submitted twice.
         let query = format!(
-            "select count(*) from {}.runs where parent_run is null",
+            "select count(*) from {}.runs where parent_run is null \
+             and (idempotency_key is null or idempotency_key not like 'schedule/%')",
             cluster.name
         );
         let submitted = usize::try_from(servers.count(&query).await).unwrap();
@@ -131,6 +134,54 @@ pub(crate) async fn of(fault: Fault, servers: &Servers, plan: Plan) -> Verdict {
 }
 
 impl Verdict {
+    /// What began by itself: each tick once, none left out, whoever looked and whatever befell them.
+    async fn inspect_ticks(&mut self, cluster: &Cluster<'_>) {
+        let mut due = Vec::new();
+        let mut filter = RunFilter {
+            tag: Some(format!("{SCHEDULE_TAG}{}", TICK.0)),
+            limit: 1_000,
+            ..RunFilter::default()
+        };
+        loop {
+            let page = cluster.engine.page(&filter).await.unwrap();
+            for run in &page.runs {
+                let key = run.idempotency_key.as_deref().unwrap_or_default();
+                let at = key.rsplit('/').next().and_then(|at| at.parse::<i64>().ok());
+                due.extend(at);
+                if run.state != RunState::Succeeded {
+                    self.lost += 1;
+                    self.wrong.push(format!("tick {} is {}", run.id, run.state));
+                }
+            }
+            match page.next {
+                Some(next) => filter.before = Some(next),
+                None => break,
+            }
+        }
+        due.sort_unstable();
+        if due.is_empty() {
+            self.wrong.push("nothing began by itself".to_owned());
+        }
+        for pair in due.windows(2) {
+            if pair[0] == pair[1] {
+                self.twice += 1;
+                self.wrong
+                    .push(format!("the tick of {} began twice", pair[0]));
+            } else if pair[1] - pair[0] != 1_000 {
+                self.lost += 1;
+                self.wrong
+                    .push(format!("no tick between {} and {}", pair[0], pair[1]));
+            }
+        }
+        let told = cluster.engine.schedule(TICK.0).await.unwrap().counts;
+        if told.started != due.len() as u64 || told.missed + told.refused > 0 {
+            self.wrong.push(format!(
+                "{} ticks, and the schedule says {told:?}",
+                due.len()
+            ));
+        }
+    }
+
     /// Every run by itself: its end, its result, its record.
     async fn inspect(&mut self, cluster: &Cluster<'_>) {
         // A worker that was given up for lost goes on under a new id.
