@@ -4,6 +4,7 @@
 mod bucket;
 mod definitions;
 mod help;
+mod house;
 mod operators;
 mod refusals;
 mod results;

@@ -246,6 +246,10 @@ impl Engine {
         if crate::id::WorkflowName::new(id).is_err() {
             return Err(ScheduleError::Name { id: id.to_owned() }.into());
         }
+        if self.library().source(schedule.workflow.as_str()).is_none() {
+            // Another process may have published it.
+            self.refresh_library().await?;
+        }
         self.try_inputs(id, &schedule)?;
         let found = self.shared.store.record(KIND, id).await?;
         let before = found.as_ref().and_then(Kept::read);

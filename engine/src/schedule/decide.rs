@@ -116,13 +116,14 @@ impl Standing {
         self.due.map(|due| schedule.fires_at(id, due))
     }
 
-    /// The run that began last.
-    #[must_use]
-    pub fn last_run(&self) -> Option<RunId> {
-        self.recent.iter().find_map(|firing| match firing.happened {
-            Happened::Started { run } => Some(run),
-            Happened::Skipped | Happened::Missed | Happened::Refused { .. } => None,
-        })
+    /// The runs that began last, newest first.
+    pub fn runs(&self) -> impl Iterator<Item = RunId> {
+        self.recent
+            .iter()
+            .filter_map(|firing| match firing.happened {
+                Happened::Started { run } => Some(run),
+                Happened::Skipped | Happened::Missed | Happened::Refused { .. } => None,
+            })
     }
 
     /// Writes down what a tick came to.
@@ -155,7 +156,7 @@ impl Standing {
     }
 }
 
-/// What to do about the ticks that have come. `is_busy`: whether the run that began last is still
+/// What to do about the ticks that have come. `is_busy`: whether a run that began before is still
 /// under way. Times only go forward: a clock that was set back makes nothing fire twice.
 #[must_use]
 pub fn decide(

@@ -318,7 +318,7 @@ async fn a_range_is_made_up_for_one_by_one_and_each_tick_once() {
     let house = House::new(&[("job", JOB)]).await;
     house
         .put("0 * * * *", |s| {
-            s.inputs = json!({ "day": "${{ run.scheduled_at }}" })
+            s.inputs = json!({ "day": "${{ run.scheduled_at }}" });
         })
         .await;
     let from = Timestamp(NOON.0 - 3 * 3_600_000);

@@ -7,13 +7,13 @@ use super::{KIND, Kept, SCHEDULE_TAG, ScheduleError, Ticked};
 use crate::error::EngineError;
 use crate::id::RunId;
 use crate::run::NewRun;
-use crate::schedule::{Happened, Schedule, decide};
+use crate::schedule::{Happened, Overlap, Schedule, Standing, decide};
 use crate::store::{Answer, Fire, Op, Record, RunAction, StoreError};
 use crate::time::Timestamp;
 use crate::workflow::{Prepared, Scope, Template};
 
-/// Schedules looked at in one tick at most; the rest follows at once.
-const MANY: i64 = 200;
+/// Schedules looked at in one tick at most. Those whose turn has not come stand first in line each time.
+const MANY: i64 = 5_000;
 
 impl Engine {
     /// Looks at the schedules whose time has come, once; schedulers do so every second.
@@ -60,17 +60,17 @@ impl Engine {
             }
         }
         let clockwork = kept.clockwork()?;
-        let last = kept.standing.last_run();
-        let is_busy = match last {
-            Some(run) => self.is_under_way(run).await?,
-            None => false,
+        let under_way = match kept.schedule.overlap {
+            // Whether others are under way makes no difference, but to what is made up for.
+            Overlap::Allow if kept.standing.waiting.is_empty() => Vec::new(),
+            _ => self.under_way(&kept.standing).await?,
         };
-        let now = self.now();
+        let (now, is_busy) = (self.now(), !under_way.is_empty());
         let decision = decide(&kept.schedule, id, &clockwork, &kept.standing, now, is_busy);
         if decision.start.is_empty() && decision.standing == kept.standing {
             return Ok(None);
         }
-        if let (true, Some(run)) = (decision.cancel, last) {
+        for run in under_way.into_iter().filter(|_| decision.cancel) {
             // Cancelled first, and again if we die before the commit: it was to go either way.
             match self.act(run, RunAction::Cancel).await {
                 Ok(_) => {
@@ -110,12 +110,17 @@ impl Engine {
         Ok(begun.map(|_| started))
     }
 
-    async fn is_under_way(&self, run: RunId) -> Result<bool, EngineError> {
-        match self.shared.store.run(run).await {
-            Ok(run) => Ok(!run.state.is_terminal()),
-            Err(StoreError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
+    /// Of the runs that began last, by a tick or by somebody's wish, those that have not ended.
+    async fn under_way(&self, standing: &Standing) -> Result<Vec<RunId>, EngineError> {
+        let mut under_way = Vec::new();
+        for run in standing.runs() {
+            match self.shared.store.run_state(run).await {
+                Ok(state) if !state.is_terminal() => under_way.push(run),
+                Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
+        Ok(under_way)
     }
 
     pub(super) async fn fire(&self, fire: Fire) -> Result<Option<Vec<(RunId, bool)>>, EngineError> {

@@ -241,3 +241,25 @@ async fn closing_the_doorbell_sends_what_was_rung_last_and_ends_everything() {
         .unwrap();
     assert_eq!(server.command::<usize>(&format!("LLEN {LIST}")).await, 1);
 }
+
+#[tokio::test]
+async fn tickets_of_queues_that_nobody_uses_are_tidied_away() {
+    let server = Server::start();
+    let ringer = doorbell(&server).await;
+    let names = ["gpu", "old", "older"].map(|name| QueueName::new(name).unwrap());
+    ringer.ring(names.clone());
+    until("all are counted", async || ringer.health().sent == 3).await;
+    for other in ["SET aquatint:other:tickets:old 1", "SET tickets:old 1"] {
+        server.command::<String>(other).await;
+    }
+    let [gpu, ..] = names;
+    let used = std::collections::HashSet::from([gpu]);
+    assert_eq!(ringer.tidy(&used).await, 2);
+    assert_eq!(ringer.tidy(&used).await, 0);
+    let left: usize = server
+        .command(&format!(
+            "EXISTS {LIST} aquatint:other:tickets:old tickets:old"
+        ))
+        .await;
+    assert_eq!(left, 3, "what is in use, and what is somebody else's");
+}
