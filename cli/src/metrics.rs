@@ -1,6 +1,8 @@
 //! Counting, for Prometheus.
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::net::SocketAddr;
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::exit::{Exit, Result};
 
@@ -14,9 +16,27 @@ const REQUEST_BUCKETS: &[f64] = &[
 
 /// Begins to count; what was counted is read through the handle.
 pub(crate) fn record() -> Result<PrometheusHandle> {
-    let cannot = |error: metrics_exporter_prometheus::BuildError| {
-        Exit::Error(format!("cannot count: {error}"))
-    };
+    builder()?.install_recorder().map_err(cannot)
+}
+
+/// Begins to count, and tells whoever asks at this address: for a worker without an API.
+pub(crate) fn serve(address: SocketAddr) -> Result {
+    // Whether the port is free is not said by the exporter before somebody asks it in vain.
+    let free = std::net::TcpListener::bind(address);
+    drop(free.map_err(|error| {
+        Exit::Error(format!(
+            "--metrics: cannot listen on {address}: {error}; name another address"
+        ))
+    })?);
+    let served = builder()?.with_http_listener(address).install();
+    served.map_err(cannot)
+}
+
+fn cannot(error: BuildError) -> Exit {
+    Exit::Error(format!("cannot count: {error}"))
+}
+
+fn builder() -> Result<PrometheusBuilder> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(
             Matcher::Full("aquatint_task_duration_seconds".to_owned()),
@@ -27,7 +47,5 @@ pub(crate) fn record() -> Result<PrometheusHandle> {
             Matcher::Full("aquatint_http_request_duration_seconds".to_owned()),
             REQUEST_BUCKETS,
         )
-        .map_err(cannot)?
-        .install_recorder()
         .map_err(cannot)
 }

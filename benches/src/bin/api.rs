@@ -35,6 +35,9 @@ struct Options {
     /// Requests of each kind.
     #[arg(long, default_value_t = 5_000)]
     requests: usize,
+    /// How often each client asks where clients are paced, ms; fifty that ask without a pause are measured too.
+    #[arg(long, default_value_t = 25)]
+    every_ms: u64,
     /// Runs in the store before lists are measured; they are submitted in batches first.
     #[arg(long, default_value_t = 100_000)]
     runs: usize,
@@ -108,8 +111,10 @@ impl Drop for Server {
     }
 }
 
-/// Sends `count` requests from `clients` clients at once; how long each took, ms, sorted.
-async fn load<F, Fut>(clients: usize, count: usize, send: F) -> Result<Vec<f64>>
+/// Sends `count` requests from `clients` clients, each of which begins one every `every`, or the next as soon as
+/// the last is answered; how long each took, ms, sorted. A request that begins late, since the last took
+/// long, counts from when it should have begun.
+async fn load<F, Fut>(clients: usize, count: usize, every: Duration, send: F) -> Result<Vec<f64>>
 where
     F: Fn(usize) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<()>> + Send,
@@ -119,8 +124,16 @@ where
         let send = send.clone();
         loops.push(tokio::spawn(async move {
             let mut took = Vec::new();
+            #[expect(clippy::cast_possible_truncation, reason = "clients are few")]
+            let mut due = Instant::now() + every * client as u32 / clients as u32;
             for n in (client..count).step_by(clients) {
-                let began = Instant::now();
+                if every > Duration::ZERO {
+                    tokio::time::sleep_until(due.into()).await;
+                } else {
+                    due = Instant::now();
+                }
+                let began = due;
+                due += every;
                 send(n).await?;
                 took.push(began.elapsed().as_secs_f64() * 1000.0);
             }
@@ -151,7 +164,7 @@ struct Report(Vec<Value>);
 impl Report {
     fn add(&mut self, what: &str, value: f64, unit: &str, limit: f64) {
         let verdict = if value <= limit { "met" } else { "missed" };
-        println!("{what:<46} {value:>10.2} {unit:<3} floor {limit:>7} {unit:<3} {verdict}");
+        println!("{what:<52} {value:>10.2} {unit:<3} floor {limit:>7} {unit:<3} {verdict}");
         self.0
             .push(json!({ "what": what, "value": value, "unit": unit, "floor": limit }));
     }
@@ -246,14 +259,27 @@ async fn main() -> Result<()> {
     let ids: Vec<String> =
         futures_util::future::try_join_all((0..options.clients).map(|n| submit(&client, &url, n)))
             .await?;
-    let (c, u) = (client.clone(), url.clone());
-    let took = load(options.clients, options.requests, move |n| {
-        let (c, u) = (c.clone(), u.clone());
-        async move { submit(&c, &u, n).await.map(drop) }
-    })
-    .await?;
-    report.add("submit one run, p50", at(&took, 0.5), "ms", 10.0);
-    report.add("submit one run, p99", at(&took, 0.99), "ms", 10.0);
+    let paced = Duration::from_millis(options.every_ms);
+    let paces = [
+        (
+            paced,
+            format!("{} asking every {} ms", options.clients, options.every_ms),
+        ),
+        (
+            Duration::ZERO,
+            format!("{} without a pause", options.clients),
+        ),
+    ];
+    for (every, who) in &paces {
+        let (c, u) = (client.clone(), url.clone());
+        let took = load(options.clients, options.requests, *every, move |n| {
+            let (c, u) = (c.clone(), u.clone());
+            async move { submit(&c, &u, n).await.map(drop) }
+        })
+        .await?;
+        report.add(&format!("submit, {who}, p50"), at(&took, 0.5), "ms", 10.0);
+        report.add(&format!("submit, {who}, p99"), at(&took, 0.99), "ms", 10.0);
+    }
 
     // Status, while runs go on.
     let is_over = Arc::new(AtomicBool::new(false));
@@ -268,27 +294,30 @@ async fn main() -> Result<()> {
             Ok::<_, Box<dyn Error + Send + Sync>>(n)
         })
     };
-    let (c, u, known) = (client.clone(), url.clone(), Arc::new(ids));
-    let took = load(options.clients, options.requests, move |n| {
-        let (c, address) = (
-            c.clone(),
-            format!("{u}/api/v1/runs/{}", known[n % known.len()]),
-        );
-        async move {
-            c.get(address)
-                .send()
-                .await?
-                .error_for_status()?
-                .bytes()
-                .await?;
-            Ok(())
-        }
-    })
-    .await?;
+    let known = Arc::new(ids);
+    for (every, who) in &paces {
+        let (c, u, known) = (client.clone(), url.clone(), Arc::clone(&known));
+        let took = load(options.clients, options.requests, *every, move |n| {
+            let (c, address) = (
+                c.clone(),
+                format!("{u}/api/v1/runs/{}", known[n % known.len()]),
+            );
+            async move {
+                c.get(address)
+                    .send()
+                    .await?
+                    .error_for_status()?
+                    .bytes()
+                    .await?;
+                Ok(())
+            }
+        })
+        .await?;
+        report.add(&format!("status, {who}, p50"), at(&took, 0.5), "ms", 5.0);
+        report.add(&format!("status, {who}, p99"), at(&took, 0.99), "ms", 5.0);
+    }
     is_over.store(true, Ordering::Relaxed);
     let meanwhile = busy.await??;
-    report.add("status of a run, p50", at(&took, 0.5), "ms", 5.0);
-    report.add("status of a run, p99", at(&took, 0.99), "ms", 5.0);
     println!("  ({meanwhile} runs were submitted and done meanwhile)");
 
     let (id, took) = batch(&client, &url, 10_000).await?;
@@ -319,7 +348,7 @@ async fn main() -> Result<()> {
         ),
     ] {
         let (c, address) = (client.clone(), format!("{url}/api/v1/runs?{query}"));
-        let took = load(1, 50, move |_| {
+        let took = load(1, 50, Duration::ZERO, move |_| {
             let (c, address) = (c.clone(), address.clone());
             async move {
                 c.get(address)

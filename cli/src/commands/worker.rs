@@ -13,6 +13,7 @@ use crate::commands::serve::{Front, Server};
 use crate::config::{EARLIER_SLOTS, WorkerFlags};
 use crate::context::{self, Context};
 use crate::exit::{Exit, Result};
+use crate::metrics;
 use crate::output;
 use crate::signals::{Signal, Signals};
 
@@ -44,6 +45,9 @@ pub(crate) struct WorkerArgs {
     /// Leave schedules to other processes
     #[arg(long)]
     no_scheduler: bool,
+    /// Tell Prometheus what this process counts, at http://ADDRESS/metrics; a server does so anyway
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<std::net::SocketAddr>,
 }
 
 impl WorkerArgs {
@@ -82,6 +86,15 @@ pub(crate) async fn serve(context: &Context, args: WorkerArgs, api: Option<Front
     // Now: once it is replaced by another version, the system names the old file as deleted.
     let program = std::env::current_exe();
     let mut signals = Signals::watch()?;
+    match (args.metrics, &api) {
+        (Some(address), None) => metrics::serve(address)?,
+        (Some(_), Some(_)) => {
+            return Err(Exit::Usage(
+                "--metrics is for workers: a server tells what it counts at /metrics".to_owned(),
+            ));
+        }
+        (None, _) => {}
+    }
     let engine = context.open(context.library()?).await?;
     let server = match &api {
         Some(front) => Some(front.open(context, &engine).await?),

@@ -195,3 +195,36 @@ fn cleaning_says_what_it_removed_and_its_history_is_kept() {
         "the clean-up itself says how long it is kept: {cleaned}"
     );
 }
+
+#[test]
+fn a_worker_tells_what_it_counts_to_whoever_asks() {
+    use std::io::{Read as _, Write as _};
+    let home = Home::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = home.run(&["worker", "--metrics", &address]);
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused
+            .stderr
+            .contains(&format!("cannot listen on {address}")),
+        "{}",
+        refused.stderr
+    );
+    drop(taken);
+    let mut worker = home.spawn(&["worker", "--metrics", &address]);
+    worker.until_stderr("serving");
+    home.run(&["run", "--detach", "echo.yaml"]);
+    until("the run succeeds", || home.state() == "succeeded");
+    until("it is counted", || {
+        let mut asked = std::net::TcpStream::connect(&address).unwrap();
+        write!(
+            asked,
+            "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut told = String::new();
+        asked.read_to_string(&mut told).unwrap();
+        told.contains("aquatint_tasks_total{task=\"core.echo\",outcome=\"succeeded\"}")
+    });
+}
