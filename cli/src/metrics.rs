@@ -32,6 +32,7 @@ pub(crate) fn serve(address: SocketAddr) -> Result {
     served.map_err(cannot)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 fn cannot(error: BuildError) -> Exit {
     Exit::Error(format!("cannot count: {error}"))
 }
