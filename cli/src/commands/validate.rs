@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use aquatint_engine::Library;
 use aquatint_engine::library::LibraryError;
+use aquatint_engine::schedule::Schedule;
+use aquatint_engine::time::Clock;
 use aquatint_engine::workflow::{Diagnostics, Source, Workflow};
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::context::{self, Context};
 use crate::exit::{Exit, Result};
-use crate::output::{self, BOLD, GREEN, styled};
+use crate::output::{self, BOLD, DIM, GREEN, styled};
 
 /// What `aquatint validate` takes.
 #[derive(Debug, Args)]
@@ -117,6 +119,18 @@ fn definitions_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// When a schedule fires next, five times: what is written is not always what is meant.
+fn begins(name: &str, schedule: &Schedule) -> String {
+    let now = Clock::system().now();
+    let Ok(clockwork) = schedule.timing.clockwork(now) else {
+        return String::new();
+    };
+    let next = clockwork.upcoming(now, 5);
+    let next: Vec<String> = next.into_iter().map(|at| clockwork.local(at)).collect();
+    let when = format!("    {name}: {}", schedule.timing.expression());
+    format!("{when}  next {}\n", styled(DIM, next.join(", ")))
+}
+
 fn text(checked: &[Checked]) -> String {
     let mut text = String::new();
     for one in checked {
@@ -129,6 +143,9 @@ fn text(checked: &[Checked]) -> String {
                     styled(BOLD, &workflow.name),
                     one.file
                 ));
+                for (name, schedule) in workflow.scheduled() {
+                    text.push_str(&begins(&name, &schedule));
+                }
             }
             Err(diagnostics) => {
                 text.push_str(&diagnostics.render(output::stdout_has_color()));
