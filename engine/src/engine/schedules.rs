@@ -232,7 +232,7 @@ impl Engine {
         Ok(kept.ok_or_else(|| ScheduleError::Unknown { id: id.to_owned() })?)
     }
 
-    /// Makes a schedule, or changes one: then its next tick is reckoned anew from now.
+    /// Makes a schedule, or changes one; where its timing changed, its next tick is reckoned anew from now.
     /// Returns whether it is a new one.
     ///
     /// # Errors

@@ -168,7 +168,7 @@ pub fn decide(
     is_busy: bool,
 ) -> Decision {
     let mut next = standing.clone();
-    let mut due = Vec::new();
+    let mut due = None;
     if !standing.paused {
         let come = come(schedule, id, clockwork, standing, now);
         if let Some(last) = come.last {
@@ -181,41 +181,31 @@ pub fn decide(
         due = come.fire;
         next.waiting.extend(come.made_up);
     }
-    for late in next.waiting.split_off(next.waiting.len().min(MAX_WAITING)) {
-        next.note(Some(late), now, Happened::Skipped);
-    }
     let mut start = Vec::new();
     let mut cancel = false;
     match schedule.overlap {
         Overlap::Allow => {
-            next.waiting.append(&mut due);
+            next.waiting.extend(due);
             let many = next.waiting.len().min(MAX_STARTS);
             start = next.waiting.drain(..many).collect();
         }
         Overlap::Queue => {
-            next.waiting.append(&mut due);
-            for late in next.waiting.split_off(next.waiting.len().min(MAX_WAITING)) {
-                next.note(Some(late), now, Happened::Skipped);
-            }
-            if !is_busy && !next.waiting.is_empty() {
-                start.push(next.waiting.remove(0));
+            // Its turn comes below, with that of all that waits.
+            next.waiting.extend(due);
+        }
+        Overlap::Skip if is_busy => {
+            if due.is_some() {
+                next.note(due, now, Happened::Skipped);
             }
         }
-        Overlap::Skip => {
-            let first = (!is_busy && !due.is_empty()).then(|| due.remove(0));
-            for skipped in due {
-                next.note(Some(skipped), now, Happened::Skipped);
-            }
-            start.extend(first);
-        }
+        Overlap::Skip => start.extend(due),
         Overlap::Cancel => {
-            let last = due.pop();
-            for overtaken in due {
-                next.note(Some(overtaken), now, Happened::Skipped);
-            }
-            cancel = is_busy && last.is_some();
-            start.extend(last);
+            cancel = is_busy && due.is_some();
+            start.extend(due);
         }
+    }
+    for late in next.waiting.split_off(next.waiting.len().min(MAX_WAITING)) {
+        next.note(Some(late), now, Happened::Skipped);
     }
     // A range that is made up for goes one by one, whatever a tick may do.
     if start.is_empty() && !is_busy && !next.waiting.is_empty() {
@@ -232,7 +222,7 @@ pub fn decide(
 #[derive(Debug, Default)]
 struct Come {
     /// The one to see to.
-    fire: Vec<Timestamp>,
+    fire: Option<Timestamp>,
     /// Those to make up for, one by one.
     made_up: Vec<Timestamp>,
     /// Some of those that are left out, newest last.
@@ -284,13 +274,12 @@ fn come(
     for (i, due) in recent.iter().enumerate() {
         let is_last = i + 1 == recent.len();
         let is_punctual = is_last && lateness(due) <= PUNCTUAL_MS;
-        let place = match schedule.misfire {
-            _ if is_punctual => &mut come.fire,
-            Misfire::Once if is_last => &mut come.fire,
-            Misfire::CatchUp if lateness(due) <= window_ms => &mut come.made_up,
-            Misfire::Skip | Misfire::Once | Misfire::CatchUp => &mut come.missed,
-        };
-        place.push(*due);
+        match schedule.misfire {
+            _ if is_punctual => come.fire = Some(*due),
+            Misfire::Once if is_last => come.fire = Some(*due),
+            Misfire::CatchUp if lateness(due) <= window_ms => come.made_up.push(*due),
+            Misfire::Skip | Misfire::Once | Misfire::CatchUp => come.missed.push(*due),
+        }
     }
     // What is written down in full is bounded too.
     let many = come.missed.len().saturating_sub(MAX_RECENT);
