@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{HealthReport, Overall, Status};
+use crate::health::{Check, HealthReport, Overall, Status};
 use crate::id::{QueueName, WorkflowName};
 use crate::schedule::Timing;
 use crate::time::Timestamp;
@@ -213,6 +213,8 @@ pub(crate) struct Found {
     pub(crate) rule: String,
     /// What it is wrong with; empty where that goes without saying.
     pub(crate) subject: String,
+    /// The machine whose own trouble it is; none where every machine finds the same.
+    pub(crate) host: Option<String>,
     pub(crate) severity: Severity,
     pub(crate) message: String,
     pub(crate) hold: Duration,
@@ -223,6 +225,7 @@ pub(crate) fn evaluate(rule: &Rule, facts: &Facts) -> Vec<Found> {
     let found = |subject: &str, message: String| Found {
         rule: rule.name.clone(),
         subject: subject.to_owned(),
+        host: None,
         severity: rule.severity,
         message,
         hold: rule.hold,
@@ -234,16 +237,20 @@ pub(crate) fn evaluate(rule: &Rule, facts: &Facts) -> Vec<Found> {
     match &rule.when {
         When::Health(at_least) => {
             let report = &facts.health;
-            if report.status < *at_least {
-                return Vec::new();
-            }
-            let wrong: Vec<String> = report
-                .checks
-                .iter()
-                .filter(|check| check.status > Status::Ok)
-                .map(|check| format!("{}: {}", check.name, check.message))
-                .collect();
-            vec![found("", wrong.join("; "))]
+            // What this machine alone finds is told apart: others would say that it is over.
+            let both = [None, Some(report.host.clone())].map(|host| {
+                let is_meant = |check: &&Check| check.is_shared() == host.is_none();
+                let wrong = report.checks.iter().filter(is_meant);
+                let wrong: Vec<&Check> = wrong.filter(|c| c.status > Status::Ok).collect();
+                let worst = wrong.iter().map(|check| check.status).max()?;
+                let said = wrong.iter().map(|c| format!("{}: {}", c.name, c.message));
+                let said: Vec<String> = said.collect();
+                (Overall::of(worst) >= *at_least).then(|| Found {
+                    host,
+                    ..found("", said.join("; "))
+                })
+            });
+            both.into_iter().flatten().collect()
         }
         When::Check(name, at_least) => {
             let check = facts
@@ -251,7 +258,10 @@ pub(crate) fn evaluate(rule: &Rule, facts: &Facts) -> Vec<Found> {
                 .check(name)
                 .filter(|check| check.status >= *at_least);
             check
-                .map(|check| found(name, check.message.clone()))
+                .map(|check| Found {
+                    host: (!check.is_shared()).then(|| facts.health.host.clone()),
+                    ..found(name, check.message.clone())
+                })
                 .into_iter()
                 .collect()
         }
@@ -261,7 +271,10 @@ pub(crate) fn evaluate(rule: &Rule, facts: &Facts) -> Vec<Found> {
             let full = percent.filter(|percent| percent > over);
             full.map(|percent| {
                 let host = &facts.health.host;
-                found(host, format!("the disk of {host} is {percent:.1} % full"))
+                Found {
+                    host: Some(host.clone()),
+                    ..found(host, format!("the disk of {host} is {percent:.1} % full"))
+                }
             })
             .into_iter()
             .collect()
@@ -332,6 +345,9 @@ pub struct Alert {
     pub rule: String,
     /// What it is wrong with.
     pub subject: String,
+    /// The machine whose own trouble it is; none where every machine finds the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// How bad it is.
     pub severity: Severity,
     /// What is wrong, in a sentence.
@@ -365,10 +381,20 @@ pub(crate) struct Change {
     pub(crate) notice: Option<Notice>,
 }
 
-/// Compares what is wrong with what was.
+impl Found {
+    fn is_of(&self, alert: &Alert) -> bool {
+        (&self.rule, &self.subject, &self.host) == (&alert.rule, &alert.subject, &alert.host)
+    }
+}
+
+/// A machine that does not remind of its own trouble for so much longer than it should is gone, ms.
+const FORSAKEN_MS: i64 = 3_600_000;
+
+/// Compares what this machine, `here`, finds wrong with what was.
 pub(crate) fn settle(
     found: &[Found],
     standing: &[Alert],
+    here: &str,
     now: Timestamp,
     repeat_every: Duration,
     is_silent: impl Fn(&str) -> bool,
@@ -376,12 +402,11 @@ pub(crate) fn settle(
     let mut changes = Vec::new();
     let repeat_ms = i64::try_from(repeat_every.as_millis()).unwrap_or(i64::MAX);
     for one in found {
-        let before = standing
-            .iter()
-            .find(|alert| alert.rule == one.rule && alert.subject == one.subject);
+        let before = standing.iter().find(|alert| one.is_of(alert));
         let mut alert = before.cloned().unwrap_or_else(|| Alert {
             rule: one.rule.clone(),
             subject: one.subject.clone(),
+            host: one.host.clone(),
             severity: one.severity,
             message: one.message.clone(),
             since: now,
@@ -414,9 +439,13 @@ pub(crate) fn settle(
         }
     }
     for alert in standing {
-        let is_found = found
-            .iter()
-            .any(|one| one.rule == alert.rule && one.subject == alert.subject);
+        let is_found = found.iter().any(|one| one.is_of(alert));
+        // Another machine's own trouble is its to see, unless it was not heard of for too long.
+        let silent_ms = now.since_ms(alert.told_at.unwrap_or(alert.since));
+        let is_gone = repeat_ms > 0 && silent_ms > repeat_ms.saturating_add(FORSAKEN_MS);
+        if alert.host.as_ref().is_some_and(|host| host != here) && !is_gone {
+            continue;
+        }
         // Whoever was never told that it is wrong need not be told that it is right; whoever was, hears
         // of it when the silence is over.
         let was_told = alert.told > 0;

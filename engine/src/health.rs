@@ -112,6 +112,24 @@ pub struct HealthReport {
     pub checks: Vec<Check>,
 }
 
+impl Overall {
+    /// Of things of which this is the worst.
+    pub(crate) fn of(worst: Status) -> Self {
+        match worst {
+            Status::Ok => Self::Healthy,
+            Status::Warning => Self::Degraded,
+            Status::Error => Self::Critical,
+        }
+    }
+}
+
+impl Check {
+    /// Whether every machine finds the same; the rest is each one's own.
+    pub(crate) fn is_shared(&self) -> bool {
+        ["workers", "queues", "schedules"].contains(&self.name.as_str())
+    }
+}
+
 impl HealthReport {
     /// A check, by name.
     #[must_use]
@@ -193,11 +211,7 @@ pub(crate) fn judge(facts: &Facts, limits: &Limits) -> HealthReport {
     }
     let worst = checks.iter().map(|check| check.status).max();
     HealthReport {
-        status: match worst.unwrap_or(Status::Ok) {
-            Status::Ok => Overall::Healthy,
-            Status::Warning => Overall::Degraded,
-            Status::Error => Overall::Critical,
-        },
+        status: Overall::of(worst.unwrap_or(Status::Ok)),
         checked_at_ms: facts.now.0,
         host: facts.host.clone(),
         checks,

@@ -8,6 +8,7 @@ fn found(hold_s: u64) -> Vec<Found> {
     vec![Found {
         rule: "disk".to_owned(),
         subject: "a".to_owned(),
+        host: None,
         severity: Severity::Critical,
         message: "full".to_owned(),
         hold: Duration::from_secs(hold_s),
@@ -20,7 +21,9 @@ fn play(looks: &[(i64, bool, bool)], hold_s: u64) -> Vec<(i64, Notice)> {
     for (at, is_wrong, is_silent) in looks {
         let now = if *is_wrong { found(hold_s) } else { Vec::new() };
         let repeat = Duration::from_secs(4 * 3_600);
-        for change in settle(&now, &standing, Timestamp(*at), repeat, |_| *is_silent) {
+        for change in settle(&now, &standing, "here", Timestamp(*at), repeat, |_| {
+            *is_silent
+        }) {
             standing.retain(|alert| alert.subject != change.alert.subject);
             if !change.is_over {
                 standing.push(change.alert);
@@ -164,4 +167,25 @@ fn rules_find_what_they_look_for() {
         let subjects: Vec<&str> = found.iter().map(|one| one.subject.as_str()).collect();
         assert_eq!(subjects, expected, "{:?}", rule.when);
     }
+}
+
+#[test]
+fn what_one_machine_finds_of_its_own_is_not_over_because_another_does_not() {
+    let own = vec![Found {
+        host: Some("full".to_owned()),
+        ..found(0).remove(0)
+    }];
+    let repeat = Duration::from_secs(4 * 3_600);
+    let look = |found: &[Found], standing: &[Alert], here: &str, at: i64| {
+        settle(found, standing, here, Timestamp(at), repeat, |_| false)
+    };
+    let fired = look(&own, &[], "full", 0);
+    assert_eq!(fired[0].notice, Some(Notice::Fired));
+    let standing = [fired[0].alert.clone()];
+    assert_eq!(look(&[], &standing, "fine", 30_000), []);
+    // The machine itself says when it is over; one that is gone for good cannot.
+    let over = look(&[], &standing, "full", 60_000);
+    assert_eq!(over[0].notice, Some(Notice::Recovered));
+    let gone = look(&[], &standing, "fine", 6 * HOUR_MS);
+    assert_eq!(gone[0].notice, Some(Notice::Recovered));
 }

@@ -101,7 +101,14 @@ impl Engine {
                     .iter()
                     .any(|silence| silence.covers(rule, now))
         };
-        let mut changes = settle(&found, &standing, now, alerts.repeat_every, is_silent);
+        let mut changes = settle(
+            &found,
+            &standing,
+            &facts.health.host,
+            now,
+            alerts.repeat_every,
+            is_silent,
+        );
         changes.truncate(MANY);
         let mut looked = Looked {
             firing: found.len(),
@@ -128,7 +135,14 @@ impl Engine {
         let runs = match change.notice {
             // Nobody but the log is to be told: that needs no run.
             Some(_) if alerts.email.is_empty() && !alerts.webhook => Vec::new(),
-            Some(notice) => self.delivery(alerts, alert, notice)?.into_iter().collect(),
+            Some(notice) => match self.delivery(alerts, alert, notice) {
+                Ok(run) => run.into_iter().collect(),
+                // A broken `alert-delivery` of somebody's own must not silence the log too, nor other alerts.
+                Err(error) => {
+                    tracing::error!(%error, "an alert can be told by the log only");
+                    Vec::new()
+                }
+            },
             None => Vec::new(),
         };
         let body = serde_json::to_string(alert).expect("an alert is plain");
@@ -189,14 +203,18 @@ impl Engine {
             .filter(|c| !c.is_control())
             .take(180)
             .collect();
-        let text = format!(
+        let mut text = format!(
             "{}\n\nrule: {}\nsince: {}\ntold: {} times\n",
             alert.message, alert.rule, alert.since, alert.told
         );
+        if let Some(host) = &alert.host {
+            text.push_str(&format!("machine: {host}\n"));
+        }
         let inputs = json!({
             "alert": {
                 "rule": alert.rule,
                 "subject": alert.subject,
+                "host": alert.host,
                 "severity": alert.severity,
                 "notice": notice,
                 "message": alert.message,
@@ -300,7 +318,7 @@ fn alert_word(severity: Severity) -> &'static str {
 
 /// What an alert's record is called.
 fn id(alert: &Alert) -> String {
-    let subject: Value = json!([alert.rule, alert.subject]);
+    let subject: Value = json!([alert.rule, alert.subject, alert.host]);
     let hash = blake3::hash(subject.to_string().as_bytes());
     hash.to_hex()[..32].to_owned()
 }
