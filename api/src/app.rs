@@ -69,10 +69,16 @@ impl App {
     /// A run, as far as whoever asks may know of it.
     pub(crate) async fn run(&self, who: &Principal, id: RunId) -> Result<RunView, Problem> {
         let run = self.engine.run(id).await?;
-        if who.sees(&run) {
-            Ok(run)
+        self.check(who, &run)?;
+        Ok(run)
+    }
+
+    /// Whether whoever asks may know of this run; to others there is none.
+    pub(crate) fn check(&self, who: &Principal, run: &RunView) -> Result<(), Problem> {
+        if who.sees(run) {
+            Ok(())
         } else {
-            Err(Problem::not_found("run", &id.to_string()))
+            Err(Problem::not_found("run", &run.id.to_string()))
         }
     }
 

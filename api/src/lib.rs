@@ -16,6 +16,7 @@
 //! No SQL, no store, no tensors: what a route needs of the engine it asks at the engine's door.
 
 mod app;
+mod around;
 mod auth;
 mod config;
 mod edges;

@@ -2,39 +2,31 @@
 
 use std::future::{Future, IntoFuture as _};
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aquatint_engine::Engine;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
+use axum::middleware;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate as _, SizeAbove};
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
-use tracing::Instrument as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::app::App;
+use crate::around::around;
 use crate::auth::{self, KeyStatus, NewKey};
 use crate::config::ApiConfig;
 use crate::problem::Problem;
 use crate::routes;
-use crate::watched::Watched;
 use crate::{edges, notices, openapi, webhooks};
 
 /// How long requests may go on after the server was told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
-
-/// What is added to the time of a request, since it may wait for a run for a minute.
-const WAITING: Duration = Duration::from_secs(60);
 
 /// Why a server does not begin.
 #[derive(Debug, thiserror::Error)]
@@ -98,8 +90,10 @@ impl Api {
     pub fn router(&self) -> Router {
         let (router, document) = routed();
         let app = self.app.clone();
+        // Below one packet there is nothing to win.
+        let worthwhile = DefaultPredicate::new().and(SizeAbove::new(1024));
         let docs = SwaggerUi::new("/docs").url("/openapi.json", document);
-        router
+        let router = router
             .layer(middleware::from_fn_with_state(app.clone(), auth::identify))
             .merge(open())
             .merge(docs)
@@ -112,18 +106,13 @@ impl Api {
                     "see /docs for what it takes",
                 )
             })
-            .layer(DefaultBodyLimit::max(app.config.max_body_bytes))
-            .layer(middleware::from_fn_with_state(app.clone(), guard))
-            .layer(CompressionLayer::new())
-            .layer(cors(&app.config))
-            .layer(middleware::from_fn_with_state(app.clone(), in_time))
-            .layer(middleware::from_fn(say_when_closing))
-            .layer(middleware::from_fn_with_state(app.clone(), observe))
-            .layer(CatchPanicLayer::custom(|_| {
-                Problem::internal().into_response()
-            }))
-            .layer(PropagateRequestIdLayer::x_request_id())
-            .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+            .layer(CompressionLayer::new().compress_when(worthwhile));
+        let router = match cors(&app.config) {
+            Some(cors) => router.layer(cors),
+            None => router,
+        };
+        router
+            .layer(middleware::from_fn_with_state(app.clone(), around))
             .with_state(app)
     }
 
@@ -238,7 +227,11 @@ fn open() -> Router<App> {
     router.split_for_parts().0
 }
 
-fn cors(config: &ApiConfig) -> CorsLayer {
+/// What pages of other sites may read and send, where there are any.
+fn cors(config: &ApiConfig) -> Option<CorsLayer> {
+    if config.cors_origins.is_empty() {
+        return None;
+    }
     let origins: Vec<HeaderValue> = config
         .cors_origins
         .iter()
@@ -249,7 +242,7 @@ fn cors(config: &ApiConfig) -> CorsLayer {
     } else {
         AllowOrigin::list(origins)
     };
-    CorsLayer::new()
+    let layer = CorsLayer::new()
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([
@@ -265,156 +258,6 @@ fn cors(config: &ApiConfig) -> CorsLayer {
             header::RETRY_AFTER,
             HeaderName::from_static("x-request-id"),
         ])
-        .max_age(Duration::from_secs(600))
-}
-
-/// Keeps pages of other sites from using a server that asks nobody for a key: a browser on this machine
-/// would reach it for them.
-async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    if !is_text(request.uri().path()) {
-        return Problem::not_found("such address:", request.uri().path()).into_response();
-    }
-    let headers = request.headers();
-    let host = headers
-        .get(header::HOST)
-        .and_then(|h| h.to_str().ok())
-        .unwrap_or_default();
-    if app.config.open_without_keys && !is_own_host(&app, host) {
-        // A name that an attacker's DNS points at 127.0.0.1.
-        return Problem::forbidden(format!(
-            "this server is not called `{}`; set `public_url` where it is",
-            host.escape_default()
-        ))
-        .into_response();
-    }
-    let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-    let site = headers.get("sec-fetch-site").and_then(|v| v.to_str().ok());
-    let is_foreign = site.is_some_and(|site| site != "same-origin" && site != "none");
-    if !is_safe && is_foreign && !is_welcome(&app, headers.get(header::ORIGIN)) {
-        return Problem::forbidden("a page of another site may not do that; list its origin under `cors_origins` where it may")
-            .into_response();
-    }
-    next.run(request).await
-}
-
-/// Whether an address is UTF-8 once its escapes are undone.
-fn is_text(path: &str) -> bool {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
-        let escape = (byte == b'%').then(|| {
-            let digits = [rest.next()?, rest.next()?];
-            u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()
-        });
-        match escape {
-            None => bytes.push(byte),
-            Some(Some(undone)) => bytes.push(undone),
-            Some(None) => return false,
-        }
-    }
-    std::str::from_utf8(&bytes).is_ok()
-}
-
-fn is_welcome(app: &App, origin: Option<&HeaderValue>) -> bool {
-    let allowed = &app.config.cors_origins;
-    let origin = origin.and_then(|o| o.to_str().ok()).unwrap_or_default();
-    allowed.iter().any(|o| o == "*" || o == origin)
-}
-
-fn is_own_host(app: &App, host: &str) -> bool {
-    let name = host
-        .rsplit_once(':')
-        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
-    let name = name.map_or(host, |(name, _)| name);
-    let public = app
-        .config
-        .public_url
-        .as_deref()
-        .and_then(|url| url.split_once("://"));
-    let is_public =
-        public.is_some_and(|(_, rest)| rest.trim_end_matches('/').eq_ignore_ascii_case(host));
-    let loopback = name
-        .trim_matches(['[', ']'])
-        .parse::<std::net::IpAddr>()
-        .is_ok_and(|ip| ip.is_loopback());
-    // HTTP/1.0 clients and tests send none; browsers always do.
-    host.is_empty() || name.eq_ignore_ascii_case("localhost") || loopback || is_public
-}
-
-/// A request that is refused before its body was read leaves a connection of no further use: the client is
-/// told so, and need not find out with its next request.
-async fn say_when_closing(request: Request, next: Next) -> Response {
-    let (request, is_read) = Watched::wrap(request);
-    let mut response = next.run(request).await;
-    if !is_read.load(Ordering::Acquire) {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
-    }
-    response
-}
-
-/// Gives each request its time. One that trains a model while its client waits takes as long as that takes.
-async fn in_time(State(app): State<App>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>();
-    if route.is_some_and(|route| route.as_str() == edges::TRAIN_ROUTE) {
-        return next.run(request).await;
-    }
-    let answered =
-        tokio::time::timeout(app.config.request_timeout + WAITING, next.run(request)).await;
-    answered.unwrap_or_else(|_| {
-        Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "timeout",
-            "The request took too long",
-            "it was not answered in the time this server gives to a request",
-        )
-        .into_response()
-    })
-}
-
-/// Counts and logs each request: what was asked and how it went, never what was in it.
-async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
-    let began = Instant::now();
-    let method = request.method().clone();
-    // The route and not the address: ids and names are no labels.
-    let path = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map(|p| p.as_str().to_owned());
-    let id = request
-        .headers()
-        .get("x-request-id")
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
-    let path = path.unwrap_or_else(|| "none".to_owned());
-    let span = tracing::info_span!("request", otel.name = %format!("{method} {path}"), otel.kind = "server",
-        http.request.method = %method, http.route = %path, http.response.status_code = tracing::field::Empty, request.id = %id);
-    if let Some(go_on) = app.config.go_on_tracing {
-        let header = |name: &str| request.headers().get(name)?.to_str().ok();
-        if let Some(parent) = header("traceparent") {
-            go_on(&span, parent, header("tracestate"));
-        }
-    }
-    let response = next.run(request).instrument(span.clone()).await;
-    span.record("http.response.status_code", response.status().as_u16());
-    let status = response.status().as_u16().to_string();
-    let seconds = began.elapsed().as_secs_f64();
-    let labels = [
-        ("method", method.to_string()),
-        ("route", path.clone()),
-        ("status", status.clone()),
-    ];
-    metrics::counter!("aquatint_http_requests_total", &labels).increment(1);
-    metrics::histogram!("aquatint_http_request_duration_seconds", "route" => path.clone())
-        .record(seconds);
-    let duration_ms = began.elapsed().as_millis();
-    let is_ours =
-        response.status().is_server_error() && response.status() != StatusCode::NOT_IMPLEMENTED;
-    if is_ours {
-        tracing::warn!(http.method = %method, http.route = %path, http.status = %status, request.id = %id, duration_ms, "a request failed");
-    } else {
-        tracing::debug!(http.method = %method, http.route = %path, http.status = %status, request.id = %id, duration_ms, "a request was answered");
-    }
-    response
+        .max_age(Duration::from_secs(600));
+    Some(layer)
 }

@@ -18,8 +18,11 @@ pub(crate) struct Watched {
 impl Watched {
     /// The same request, and a flag that is set once there is nothing of it left to read.
     pub(crate) fn wrap(request: Request) -> (Request, Arc<AtomicBool>) {
+        if request.body().is_end_stream() {
+            return (request, Arc::new(AtomicBool::new(true)));
+        }
         let (parts, inner) = request.into_parts();
-        let is_read = Arc::new(AtomicBool::new(inner.is_end_stream()));
+        let is_read = Arc::new(AtomicBool::new(false));
         let watched = Self {
             inner,
             is_read: Arc::clone(&is_read),

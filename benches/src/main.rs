@@ -17,6 +17,10 @@ use clap::Parser;
 use report::Report;
 use workloads::Rig;
 
+/// The program's own, so that the figures are the program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Benchmarks of the embedded engine.
 #[derive(Debug, Parser)]
 struct Options {

@@ -29,6 +29,10 @@ use crate::config::{Flags, Settings};
 use crate::context::Context;
 use crate::exit::{Exit, Result};
 
+/// Requests and steps make many small things that live briefly and end on another thread than they began on.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXAMPLES: &str = "\
 Begin with a picture:
   aquatint run image-generation -i prompt='a lighthouse on a cliff at sunset'

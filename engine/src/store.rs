@@ -13,7 +13,7 @@
 //! | `demand`, `holdings` | what this process can take, and what it has |
 //! | `workers`, `queues` | what operators see and say |
 //! | `script`, `thread` | several statements in one trip; the thread that makes it |
-//! | `read`, `runs`, `views` | questions, lists of runs, and their answers |
+//! | `read`, `lookup`, `runs`, `views` | questions, single runs many in one trip, lists of runs, and their answers |
 //! | `records` | what the API keeps beside runs |
 //! | `rows`, `sql`, `statement` | how rows travel, every statement, and how each database says it |
 
@@ -29,6 +29,7 @@ mod effects;
 mod error;
 mod foresight;
 mod holdings;
+mod lookup;
 mod notices;
 mod notifier;
 mod op;
@@ -72,11 +73,12 @@ pub(crate) use cleaning::Forget;
 pub(crate) use demand::{Abilities, Demand, Lane};
 pub(crate) use holdings::{Halt, Holdings};
 pub(crate) use notifier::{Herald, Hint, Tidings};
-pub(crate) use op::{Answer, AttemptReport, Op, Overdue, WorkerRow};
+pub(crate) use op::{Accepted, Answer, AttemptReport, Op, Overdue, WorkerRow};
 pub(crate) use records::{Fire, Keep};
 pub(crate) use workers::{Wanted, WorkerStatus};
 
 use connection::Connection;
+use lookup::Lookup;
 use plans::Plans;
 use readers::Readers;
 
@@ -91,6 +93,10 @@ use writer::{Message, Request, Writer};
 pub(crate) struct Store {
     outbox: mpsc::UnboundedSender<Message>,
     readers: Readers,
+    /// Runs.
+    runs: Lookup,
+    /// Runs with their steps.
+    details: Lookup,
     plans: Plans,
     notifier: Arc<Notifier>,
     #[cfg(test)]
@@ -151,6 +157,8 @@ impl Store {
         thread::run("aquatint-writer", writer.run());
         Self {
             outbox,
+            runs: Lookup::start(readers.clone(), &sql::RUN_VIEWS),
+            details: Lookup::start(readers.clone(), &sql::RUN_DETAILS),
             readers,
             plans,
             notifier,

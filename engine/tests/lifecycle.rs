@@ -486,3 +486,46 @@ async fn a_changed_parameter_runs_only_what_depends_on_it() {
     assert_eq!(bench.engine.artifacts(same.id).await.unwrap().len(), 1);
     bench.finish().await;
 }
+
+const ONE_AT_A_TIME: &str = "name: turns
+inputs: { n: { type: integer, default: 7 } }
+concurrency: { key: '${{ string(inputs.n) }}', limit: 1 }
+notify: [{ on: [failed], email: [kiln@example.org] }]
+steps:
+  a: { task: test.echo, with: { word: hi } }
+";
+
+/// Whoever submits is told of the run without another look; what they are told must be what is stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submit_answers_with_the_run_as_it_is_stored() {
+    let bench = Bench::idle(&[CHAIN, ONE_AT_A_TIME], |_| {}).await;
+    let plain = Submission::new("chain", json!({"word": "a"}));
+    let turn = Submission {
+        idempotency_key: Some("first".to_owned()),
+        priority: -3,
+        tags: vec!["red".to_owned(), "round".to_owned()],
+        owner: Some("somebody".to_owned()),
+        retention: Some(Duration::from_secs(3600)),
+        ..Submission::new("turns", json!({}))
+    };
+    let next = Submission::new("turns", json!({}));
+    let mut told = Vec::new();
+    for submission in [plain, turn.clone(), next] {
+        let submitted = bench.engine.submit(submission).await.unwrap();
+        let stored = bench.engine.run(submitted.run).await.unwrap();
+        let view = submitted.view().unwrap();
+        assert_eq!(
+            serde_json::to_value(&view).unwrap(),
+            serde_json::to_value(&stored).unwrap()
+        );
+        told.push(view);
+    }
+    let queued: Vec<bool> = told.iter().map(|run| run.queued).collect();
+    assert_eq!(queued, [false, false, true]);
+    assert_eq!(told[1].inputs, Some(json!({"n": 7})));
+    // One that was submitted before may be anywhere by now.
+    let again = bench.engine.submit(turn).await.unwrap();
+    assert_eq!((again.run, again.is_new), (told[1].id, false));
+    assert!(again.view().is_none());
+    bench.finish().await;
+}

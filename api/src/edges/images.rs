@@ -256,7 +256,7 @@ async fn status(
     headers: HeaderMap,
 ) -> Result<Json<Status>, Refusal> {
     let Ordered { run, task_type, .. } = order::find(&app, &who, &id).await?;
-    let steps = app.engine.steps(&run).await?;
+    let steps = app.engine.detail(run.id).await?.1;
     let is_retrying = steps.iter().any(|step| step.state == TaskState::Retrying);
     let (progress, said) = advance(run.state, &steps);
     let status = word(run.state, is_retrying);
@@ -373,7 +373,7 @@ async fn result(
     let ordered = order::find(&app, &who, &id).await?;
     let run = &ordered.run;
     if run.state != RunState::Succeeded {
-        let steps = app.engine.steps(run).await?;
+        let steps = app.engine.detail(run.id).await?.1;
         let is_retrying = steps.iter().any(|step| step.state == TaskState::Retrying);
         return Err(Refusal::Plain(format!(
             "Task not completed. Status: {}",

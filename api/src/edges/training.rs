@@ -268,7 +268,7 @@ async fn status(
     Path(id): Path<String>,
 ) -> Result<Json<Status>, Refusal> {
     let run = find(&app, &who, &id).await?;
-    let steps = app.engine.steps(&run).await?;
+    let steps = app.engine.detail(run.id).await?.1;
     let (progress, said) = advance(run.state, &steps);
     let error = run.failure.as_ref().map(|f| f.message.clone());
     let message = match run.state {
@@ -331,7 +331,7 @@ async fn told(app: &App, run: &RunView) -> Result<Value, Refusal> {
             }))
         }
         RunState::Pending | RunState::Running => {
-            let steps = app.engine.steps(run).await?;
+            let steps = app.engine.detail(run.id).await?.1;
             let (progress, _) = advance(run.state, &steps);
             Ok(json!({
                 "task_id": id, "status": word(run.state, progress), "model_type": kind,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aquatint_engine::id::{RunId, WorkflowName};
 use aquatint_engine::run::{Ending, Notify};
 use aquatint_engine::store::RunView;
-use aquatint_engine::{RunAction, RunFilter, RunState, Submission};
+use aquatint_engine::{RunAction, RunFilter, RunState, Submission, Submitted};
 use axum::Json;
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -133,7 +133,10 @@ pub(crate) async fn submit(
         Body::<NewRun>::from_request(request, &app).await?.0
     };
     let submitted = submit_one(&app, &who, new, idempotency_key(&headers)?).await?;
-    answer(&app, submitted, patience).await
+    match submitted.view().filter(|_| patience.is_zero()) {
+        Some(run) => Ok(respond(StatusCode::ACCEPTED, run)),
+        None => answer(&app, submitted.run, patience).await,
+    }
 }
 
 /// The request's `Idempotency-Key`.
@@ -155,7 +158,7 @@ pub(crate) async fn submit_one(
     who: &Principal,
     new: NewRun,
     key: Option<String>,
-) -> Result<RunId, Problem> {
+) -> Result<Submitted, Problem> {
     let retention = new.retention.as_deref().map(duration).transpose()?;
     check_tags(&new.tags)?;
     let inputs = Value::Object(new.inputs);
@@ -171,14 +174,11 @@ pub(crate) async fn submit_one(
         notify: new.notify.into_iter().map(Notify::from).collect(),
         ..Submission::new(new.workflow, Value::Null)
     };
-    Ok(submit_known(app, submission).await?.run)
+    submit_known(app, submission).await
 }
 
 /// Submits a run, once more after a look at what other processes published, where its workflow is unknown here.
-pub(crate) async fn submit_known(
-    app: &App,
-    submission: Submission,
-) -> Result<aquatint_engine::Submitted, Problem> {
+pub(crate) async fn submit_known(app: &App, submission: Submission) -> Result<Submitted, Problem> {
     if app.engine.library().source(&submission.workflow).is_none() {
         app.engine.refresh_library().await?;
     }
@@ -286,8 +286,12 @@ async fn answer(app: &App, id: RunId, patience: Duration) -> Result<Response, Pr
         Some(run) => (StatusCode::OK, run?),
         None => (StatusCode::ACCEPTED, app.engine.run(id).await?),
     };
-    let location = format!("/api/v1/runs/{id}");
-    Ok((status, [(header::LOCATION, location)], Json(Run::from(run))).into_response())
+    Ok(respond(status, run))
+}
+
+fn respond(status: StatusCode, run: RunView) -> Response {
+    let location = format!("/api/v1/runs/{}", run.id);
+    (status, [(header::LOCATION, location)], Json(Run::from(run))).into_response()
 }
 
 /// Which runs to list.
@@ -397,21 +401,22 @@ pub(crate) async fn get(
     Params(wait): Params<Wait>,
     headers: HeaderMap,
 ) -> Result<Json<RunDetail>, Problem> {
-    let mut run = app.run(&who, id).await?;
     let patience = patience(wait.wait.as_deref(), &headers)?;
     if !patience.is_zero()
-        && !run.state.is_terminal()
+        && !app.run(&who, id).await?.state.is_terminal()
         && let Ok(ended) = tokio::time::timeout(patience, app.engine.wait(id)).await
     {
-        run = ended?;
+        ended?;
     }
-    Ok(Json(detail(&app, run).await?))
+    Ok(Json(detail(&app, &who, id).await?))
 }
 
 /// A run's own facts and its steps'.
-pub(crate) async fn detail(app: &App, run: RunView) -> Result<RunDetail, Problem> {
+/// A run with its steps, as far as whoever asks may know of it.
+async fn detail(app: &App, who: &Principal, id: RunId) -> Result<RunDetail, Problem> {
     let now = app.engine.now();
-    let steps = app.engine.steps(&run).await?;
+    let (run, steps) = app.engine.detail(id).await?;
+    app.check(who, &run)?;
     let name = run.id.to_string();
     let steps = steps
         .into_iter()

@@ -241,3 +241,42 @@ async fn the_document_names_every_route_once_with_its_refusals() {
     told.sort();
     insta::assert_snapshot!(told.join("\n"));
 }
+
+#[tokio::test]
+async fn a_client_may_name_its_request_within_reason() {
+    let house = House::new().await;
+    let ask = async |path: &str, name: &str| {
+        let headers = [("x-request-id", name)];
+        let answer = house
+            .send(request(Method::GET, path, &headers, Body::empty()))
+            .await;
+        answer.header("x-request-id").to_owned()
+    };
+    assert_eq!(ask("/api/v1/runs", "kiln-7").await, "kiln-7");
+    // Whatever becomes of it: refused, unknown, or of no interest to anybody's key.
+    assert_eq!(ask("/api/v1/runs?limit=0", "kiln-8").await, "kiln-8");
+    assert_eq!(ask("/nowhere", "kiln-9").await, "kiln-9");
+    assert_eq!(ask("/livez", "kiln-10").await, "kiln-10");
+    let long = "x".repeat(201);
+    let ours = ask("/api/v1/runs", &long).await;
+    assert_eq!(ours.len(), 36, "{ours}");
+    assert_ne!(ours, ask("/api/v1/runs", &long).await);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn only_what_is_worth_it_is_compressed() {
+    let house = House::new().await;
+    let ask = async |path: &str| {
+        let headers = [("accept-encoding", "gzip")];
+        house
+            .send(request(Method::GET, path, &headers, Body::empty()))
+            .await
+            .has(200)
+    };
+    assert_eq!(ask("/livez").await.header("content-encoding"), "");
+    let document = ask("/openapi.json").await;
+    assert_eq!(document.header("content-encoding"), "gzip");
+    assert!(document.bytes.len() < 100_000, "{}", document.bytes.len());
+    house.close().await;
+}

@@ -157,12 +157,13 @@ impl Engine {
         Ok(self.shared.store.tasks(run, with_items).await?)
     }
 
-    /// The steps of a run that was read just now.
+    /// A run and its steps, without the items of mapped steps, both as of one moment. Many who ask at
+    /// once share a trip to the database.
     ///
     /// # Errors
-    /// A store error.
-    pub async fn steps(&self, run: &RunView) -> Result<Vec<TaskView>, EngineError> {
-        Ok(self.shared.store.tasks_of(run).await?)
+    /// An unknown run, or a store error.
+    pub async fn detail(&self, run: RunId) -> Result<(RunView, Vec<TaskView>), EngineError> {
+        Ok(self.shared.store.detail(run).await?)
     }
 
     /// Items of a mapped step after number `after` (−1 for the first), in order; 1,000 at most.

@@ -11,7 +11,7 @@ use crate::error::EngineError;
 use crate::id::RunId;
 use crate::library::Definition;
 use crate::run::{NewRun, Notify, Repeat, RunOptions};
-use crate::store::{Answer, Op};
+use crate::store::{Accepted, Answer, Op, RunView};
 use crate::transition::TransitionError;
 use crate::worker::concurrency_key;
 
@@ -59,13 +59,48 @@ impl Submission {
 }
 
 /// An accepted run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Submitted {
     /// Its id.
     pub run: RunId,
     /// False when an idempotency key gave back a run submitted earlier.
     pub is_new: bool,
+    accepted: Option<(Arc<NewRun>, Accepted)>,
+}
+
+impl Submitted {
+    /// The run as it was accepted, without a look at what became of it since; `None` where that is not
+    /// known, as of one submitted earlier.
+    #[must_use]
+    pub fn view(&self) -> Option<RunView> {
+        let (new, accepted) = self.accepted.as_ref()?;
+        let options = &new.options;
+        Some(RunView {
+            id: self.run,
+            workflow: new.plan.name.clone(),
+            version: new.plan.version.clone(),
+            state: accepted.state,
+            paused: false,
+            queued: accepted.queued,
+            generation: 0,
+            open_steps: accepted.open,
+            priority: options.priority,
+            tags: options.tags.clone(),
+            parent: None,
+            inputs: Some(Value::clone(&new.inputs)),
+            output: None,
+            failure: None,
+            created_at: accepted.at,
+            started_at: None,
+            finished_at: None,
+            last_event: accepted.last_event,
+            idempotency_key: options.idempotency_key.clone(),
+            owner: options.owner.clone(),
+            expires_at: None,
+            notify: options.notify.clone(),
+        })
+    }
 }
 
 impl Engine {
@@ -89,8 +124,22 @@ impl Engine {
         submission: Submission,
     ) -> Result<Submitted, EngineError> {
         let new = self.prepare(definition, submission)?;
-        match self.shared.store.write(Op::Submit(Box::new(new))).await? {
-            Answer::Submitted { run, is_new } => Ok(Submitted { run, is_new }),
+        let new = Arc::new(new);
+        match self
+            .shared
+            .store
+            .write(Op::Submit(Arc::clone(&new)))
+            .await?
+        {
+            Answer::Submitted {
+                run,
+                is_new,
+                accepted,
+            } => Ok(Submitted {
+                run,
+                is_new,
+                accepted: accepted.map(|accepted| (new, accepted)),
+            }),
             other => unreachable!("submit is answered by Submitted, not {other:?}"),
         }
     }
@@ -202,7 +251,7 @@ impl Engine {
                 ..RunOptions::default()
             },
         };
-        match store.write(Op::Submit(Box::new(new))).await? {
+        match store.write(Op::Submit(Arc::new(new))).await? {
             Answer::Submitted { run, .. } => Ok(run),
             other => unreachable!("submit is answered by Submitted, not {other:?}"),
         }

@@ -32,6 +32,7 @@ mod fires;
 mod foresight;
 mod leases;
 mod limits;
+mod lookups;
 mod outages;
 mod preferences;
 mod queues;
@@ -332,8 +333,8 @@ impl House {
             inputs: Arc::new(json!({})),
             options,
         };
-        match self.store.write(Op::Submit(Box::new(new))).await? {
-            Answer::Submitted { run, is_new } => Ok((run, is_new)),
+        match self.store.write(Op::Submit(Arc::new(new))).await? {
+            Answer::Submitted { run, is_new, .. } => Ok((run, is_new)),
             other => panic!("{other:?}"),
         }
     }

@@ -20,13 +20,10 @@ impl Store {
         let ids: Vec<String> = self.readers.texts(&sql::UNTOLD, []).await?;
         let mut runs = Vec::with_capacity(ids.len());
         for id in ids {
-            let found: Vec<String> = self
-                .readers
-                .texts(&sql::RUN_VIEW, [id.as_str().into()])
-                .await?;
+            let Ok(id) = id.parse() else { continue };
             // Deleted meanwhile: there is nothing to tell of.
-            if let Some(row) = found.first() {
-                runs.push(run_view(row)?);
+            if let Some(row) = self.runs.row(id).await? {
+                runs.push(run_view(&row)?);
             }
         }
         Ok(runs)

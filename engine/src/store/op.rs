@@ -1,5 +1,7 @@
 //! What can be asked of the writer, and what it answers.
 
+use std::sync::Arc;
+
 use super::cleaning::Forget;
 use super::queues::QueueAction;
 use super::records::{Fire, Keep};
@@ -14,7 +16,7 @@ use crate::transition::{Settlement, TransitionError};
 #[derive(Debug)]
 pub(crate) enum Op {
     /// Accept a run.
-    Submit(Box<crate::run::NewRun>),
+    Submit(Arc<crate::run::NewRun>),
     /// Take an attempt's report.
     Settle(Box<Settlement>),
     /// Do something to a run.
@@ -104,11 +106,26 @@ pub(crate) struct AttemptReport {
     pub(crate) logs: Vec<(i64, Timestamp, LogLine)>,
 }
 
+/// A run as it was inserted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Accepted {
+    pub(crate) at: Timestamp,
+    pub(crate) state: RunState,
+    pub(crate) queued: bool,
+    pub(crate) open: i64,
+    pub(crate) last_event: i64,
+}
+
 /// What the writer answers.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// The run, and whether it is a new one.
-    Submitted { run: RunId, is_new: bool },
+    Submitted {
+        run: RunId,
+        is_new: bool,
+        /// `None` where the run, or what became of it, is not this commit's.
+        accepted: Option<Accepted>,
+    },
     /// Whether the report counted.
     Settled(Result<(), TransitionError>),
     /// The run's state after the action.

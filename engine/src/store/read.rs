@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::script::Parameter;
 use super::statement::Statement;
 use super::views::{ArtifactView, AttemptView, FeedEntry, LogView, RunView, TaskView};
 use super::{Store, StoreError, rows, sql};
@@ -80,7 +79,10 @@ pub(super) fn maybe<T: serde::de::DeserializeOwned>(
 }
 
 pub(super) fn run_view(row: &str) -> Result<RunView, StoreError> {
-    let r: RunColumns = rows::parse(row, "runs")?;
+    view(rows::parse(row, "runs")?)
+}
+
+fn view(r: RunColumns) -> Result<RunView, StoreError> {
     Ok(RunView {
         id: r.0,
         workflow: r.1,
@@ -107,9 +109,51 @@ pub(super) fn run_view(row: &str) -> Result<RunView, StoreError> {
     })
 }
 
+fn task_views(plan: &Plan, found: Vec<TaskColumns>) -> Result<Vec<TaskView>, StoreError> {
+    // What the engine added for itself is nobody's business.
+    let shown = found
+        .into_iter()
+        .filter(|t| !matches!(plan.steps[t.0 as usize].action, Action::Outputs));
+    let views = shown.map(|t| {
+        Ok(TaskView {
+            step: name(plan, t.0),
+            step_index: t.0,
+            item: u32::try_from(t.1).ok(),
+            state: t.2,
+            held: t.3,
+            queue: t.4,
+            attempt: t.5,
+            items: t.6,
+            open_items: t.7,
+            failed_items: t.8,
+            started_at: t.9,
+            finished_at: t.10,
+            due_at: t.11,
+            child: t.12,
+            output: maybe(t.13, "task_runs.output")?,
+            error: maybe(t.14, "task_runs.error")?,
+            cached: t.15 != 0,
+            progress: maybe(t.16, "task_runs.progress")?,
+        })
+    });
+    views.collect()
+}
+
 impl Store {
     pub(crate) async fn run(&self, id: RunId) -> Result<RunView, StoreError> {
-        run_view(&self.one(&sql::RUN_VIEW, id).await?)
+        let row = self.runs.row(id).await?;
+        run_view(&row.ok_or_else(|| no_run(id))?)
+    }
+
+    /// A run and its steps, without items, both as of one moment.
+    pub(crate) async fn detail(&self, id: RunId) -> Result<(RunView, Vec<TaskView>), StoreError> {
+        let row = self.details.row(id).await?;
+        let row = row.ok_or_else(|| no_run(id))?;
+        let (_, run, steps): (RunId, RunColumns, Vec<TaskColumns>) = rows::parse(&row, "runs")?;
+        let run = view(run)?;
+        let plan = self.plan_of_version(&run.version).await?;
+        let steps = task_views(&plan, steps)?;
+        Ok((run, steps))
     }
 
     pub(crate) async fn run_state(&self, id: RunId) -> Result<RunState, StoreError> {
@@ -170,23 +214,8 @@ impl Store {
         with_items: bool,
     ) -> Result<Vec<TaskView>, StoreError> {
         let plan = self.plan_of(run).await?;
-        self.tasks_by_plan(run, &plan, with_items).await
-    }
-
-    /// The same of a run whose version is known: a question less.
-    pub(crate) async fn tasks_of(&self, run: &RunView) -> Result<Vec<TaskView>, StoreError> {
-        let plan = self.plan_of_version(&run.version).await?;
-        self.tasks_by_plan(run.id, &plan, false).await
-    }
-
-    async fn tasks_by_plan(
-        &self,
-        run: RunId,
-        plan: &Plan,
-        with_items: bool,
-    ) -> Result<Vec<TaskView>, StoreError> {
         let which = [run.to_string().into(), i64::from(with_items).into()];
-        self.task_views(plan, &sql::TASK_ROWS, which).await
+        task_views(&plan, self.readers.rows(&sql::TASK_ROWS, which).await?)
     }
 
     /// Items of a mapped step after number `after`, in order.
@@ -204,43 +233,7 @@ impl Store {
             limit.into(),
         ];
         let plan = self.plan_of(run).await?;
-        self.task_views(&plan, &sql::ITEM_ROWS, which).await
-    }
-
-    async fn task_views(
-        &self,
-        plan: &Plan,
-        question: &'static Statement,
-        which: impl IntoIterator<Item = Parameter>,
-    ) -> Result<Vec<TaskView>, StoreError> {
-        let found: Vec<TaskColumns> = self.readers.rows(question, which).await?;
-        // What the engine added for itself is nobody's business.
-        let shown = found
-            .into_iter()
-            .filter(|t| !matches!(plan.steps[t.0 as usize].action, Action::Outputs));
-        let views = shown.map(|t| {
-            Ok(TaskView {
-                step: name(plan, t.0),
-                step_index: t.0,
-                item: u32::try_from(t.1).ok(),
-                state: t.2,
-                held: t.3,
-                queue: t.4,
-                attempt: t.5,
-                items: t.6,
-                open_items: t.7,
-                failed_items: t.8,
-                started_at: t.9,
-                finished_at: t.10,
-                due_at: t.11,
-                child: t.12,
-                output: maybe(t.13, "task_runs.output")?,
-                error: maybe(t.14, "task_runs.error")?,
-                cached: t.15 != 0,
-                progress: maybe(t.16, "task_runs.progress")?,
-            })
-        });
-        views.collect()
+        task_views(&plan, self.readers.rows(&sql::ITEM_ROWS, which).await?)
     }
 
     pub(crate) async fn attempts(&self, run: RunId) -> Result<Vec<AttemptView>, StoreError> {

@@ -86,7 +86,7 @@ impl Commit<'_> {
         let mut begun = Vec::with_capacity(runs.len());
         for answer in self.submit(&runs).await? {
             match answer {
-                Ok(Answer::Submitted { run, is_new }) => begun.push((run, is_new)),
+                Ok(Answer::Submitted { run, is_new, .. }) => begun.push((run, is_new)),
                 Ok(other) => unreachable!("a submit is answered by Submitted, not {other:?}"),
                 // A run of that tick, from when the schedule said otherwise.
                 Err(StoreError::KeyReused { run, .. }) => {

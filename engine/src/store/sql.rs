@@ -111,7 +111,8 @@ statements! {
         LOST_TASKS = "lost_tasks";
         LOAD_TASKS = "load_tasks";
         LOAD_STEPS = "load_steps";
-        RUN_VIEW = "run_view";
+        RUN_VIEWS = "run_views";
+        RUN_DETAILS = "run_details";
         CHECK_COUNTERS = "check_counters";
         WAITING_RUNS = "waiting_runs";
         WORKING = "working";

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::commit::Commit;
-use super::op::Answer;
+use super::op::{Accepted, Answer};
 use super::{StoreError, rows, sql};
 use crate::id::RunId;
 use crate::run::{NewRun, Repeat};
@@ -30,6 +30,7 @@ impl Commit<'_> {
                 answers.push(Ok(Answer::Submitted {
                     run: run.id,
                     is_new: true,
+                    accepted: None,
                 }));
                 continue;
             }
@@ -40,6 +41,7 @@ impl Commit<'_> {
                         Ok(Answer::Submitted {
                             run: *first,
                             is_new: false,
+                            accepted: None,
                         })
                     } else {
                         Err(StoreError::KeyReused {
@@ -60,15 +62,23 @@ impl Commit<'_> {
             };
             let queued = self.must_wait(run, &fresh).await?;
             self.plans.insert(&run.plan);
-            worksets.push(match &kept {
+            let work = match &kept {
                 Some(kept) => repeat(run, kept, queued, self.now),
                 None => start(run, queued, self.now),
-            });
-            fresh.push((run, queued));
+            };
             answers.push(Ok(Answer::Submitted {
                 run: run.id,
                 is_new: true,
+                accepted: Some(Accepted {
+                    at: self.now,
+                    state: work.run.state,
+                    queued,
+                    open: work.run.open,
+                    last_event: work.run.ev_seq,
+                }),
             }));
+            worksets.push(work);
+            fresh.push((run, queued));
         }
         let mut versions: HashMap<&str, (&str, &str, &str, Timestamp)> = HashMap::new();
         for (run, _) in &fresh {

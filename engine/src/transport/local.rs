@@ -76,7 +76,8 @@ where
 {
     let worker = WorkerBuilder::new(name)
         .backend(Channel { inbox })
-        .build(move |ticket: T| handle(ticket));
+        // Boxed: the worker moves the future of an attempt several times, and it is large.
+        .build(move |ticket: T| Box::pin(handle(ticket)));
     if let Err(error) = worker.run().await {
         tracing::error!(%error, "a queue's worker stopped");
     }

@@ -259,7 +259,7 @@ async fn while_it_is_away_everybody_waits_and_then_goes_on() {
         options: RunOptions::default(),
     };
     let second = new.id;
-    let submit = tokio::spawn(async move { asked.write(Op::Submit(Box::new(new))).await });
+    let submit = tokio::spawn(async move { asked.write(Op::Submit(Arc::new(new))).await });
     let reader = far.store.clone();
     let question = tokio::spawn(async move { reader.run_state(held).await });
     tokio::time::sleep(Duration::from_millis(300)).await;

@@ -4,7 +4,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Executor as _};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
 use super::super::StoreError;
 use super::super::connection::{SESSION, follow, session};
@@ -86,6 +86,16 @@ pub(in crate::store) async fn connect(
         .max_connections(MAX_READERS)
         .min_connections(0)
         .acquire_timeout(Duration::from_secs(10))
+        // One that answered a moment ago is asked straight away; should it be gone, the question is asked again.
+        .test_before_acquire(false)
+        .before_acquire(|conn, facts| {
+            Box::pin(async move {
+                if facts.idle_for > Duration::from_secs(1) {
+                    conn.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .after_connect(|conn, _| {
             Box::pin(async move {
                 conn.execute(sqlx::raw_sql(SESSION)).await?;

@@ -83,6 +83,8 @@ pub(in crate::store) async fn connect(
         .max_connections(4)
         .min_connections(0)
         .acquire_timeout(Duration::from_secs(30))
+        // A file does not go away; to ask whether it did takes as long as most questions.
+        .test_before_acquire(false)
         .connect_lazy_with(
             readers
                 .pragma("cache_size", "-2048")

@@ -104,7 +104,7 @@ pub(crate) async fn serve(
             let gate = Arc::clone(&gate);
             let worker = WorkerBuilder::new(name.as_str())
                 .backend(Tickets::new(lane))
-                .build(move |taken: Delivery| answer(Arc::clone(&gate), taken));
+                .build(move |taken: Delivery| Box::pin(answer(Arc::clone(&gate), taken)));
             let ended = worker.run().await;
             if ending.is_cancelled() {
                 return;
