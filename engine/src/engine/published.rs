@@ -46,15 +46,8 @@ impl Engine {
             None,
         )
         .await?;
-        let mut library = self
-            .shared
-            .library
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *library = Arc::new(library.with([(name.as_str(), file, text)]));
-        let known = library.get(&name);
-        drop(library);
-        Ok(known?)
+        refresh(&self.shared).await?;
+        Ok(self.library().get(&name)?)
     }
 
     /// Learns what other processes have published.
@@ -68,6 +61,14 @@ impl Engine {
 
 /// Takes over every published definition that is not known as it is.
 pub(crate) async fn refresh(shared: &Shared) -> Result<(), EngineError> {
+    // Another look may have found something newer meanwhile, which this one must not undo.
+    while !take_over(shared).await? {}
+    Ok(())
+}
+
+/// Looks once; false when the library was replaced between the look and its end.
+async fn take_over(shared: &Shared) -> Result<bool, EngineError> {
+    let library = shared.library();
     let published: Vec<(String, Published)> = shared
         .store
         .records(KIND)
@@ -81,18 +82,22 @@ pub(crate) async fn refresh(shared: &Shared) -> Result<(), EngineError> {
             Some((id, published.ok()?))
         })
         .collect();
-    let library = shared.library();
     let news: Vec<(&str, &str, &str)> = published
         .iter()
         .filter(|(name, p)| library.source(name) != Some((&p.file, &p.text)))
         .map(|(name, p)| (name.as_str(), p.file.as_str(), p.text.as_str()))
         .collect();
-    if !news.is_empty() {
-        let mut known = shared
-            .library
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *known = Arc::new(known.with(news));
+    if news.is_empty() {
+        return Ok(true);
     }
-    Ok(())
+    let renewed = Arc::new(library.with(news));
+    let mut known = shared
+        .library
+        .write()
+        .unwrap_or_else(PoisonError::into_inner);
+    if !Arc::ptr_eq(&known, &library) {
+        return Ok(false);
+    }
+    *known = renewed;
+    Ok(true)
 }
