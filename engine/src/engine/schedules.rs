@@ -426,6 +426,12 @@ impl Engine {
         let records = self.shared.store.records(KIND).await?;
         let mut said = std::collections::BTreeMap::new();
         for name in library.names() {
+            // Most have no schedule, and compiled they take memory that a worker may never need. A word may
+            // be written with escapes.
+            let text = library.source(name).map_or("", |(_, text)| text);
+            if !text.contains("schedule") && !text.contains('\\') {
+                continue;
+            }
             // One with mistakes has none; those who want to run it are told of the mistakes.
             let Ok(definition) = library.get(name) else {
                 continue;
@@ -439,8 +445,7 @@ impl Engine {
                 continue;
             };
             let workflow = kept.schedule.workflow.as_str();
-            let is_known = library.get(workflow).is_ok();
-            if is_known && !said.contains_key(&record.id) {
+            if !said.contains_key(&record.id) && library.get(workflow).is_ok() {
                 match self.forget(KIND, &record.id, Some(record.revision)).await {
                     Ok(()) => {
                         tracing::info!(schedule.id = %record.id, "schedule `{}` is in no definition any more", record.id);
