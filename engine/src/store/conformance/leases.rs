@@ -258,6 +258,33 @@ async fn sweeping_twice_or_by_two_processes_loses_an_attempt_once(base: Base) {
     house.finish().await;
 }
 
+/// Between a look and its report, an attempt may have been given up by somebody else and begun anew.
+async fn a_look_from_before_takes_nothing_that_was_claimed_since(base: Base) {
+    let mut house = House::new(&base).await;
+    house.serve();
+    let run = house.submit(ONE).await;
+    let first = house.next().await;
+    house.clock.advance(LEASE + Duration::from_secs(1));
+    let now = house.clock.now();
+    let seen = house.store.overdue(now, 1_000, &[]).await.unwrap();
+    assert_eq!(seen, [(first.claim.key, first.claim.token, true)]);
+    drop(first);
+    assert_eq!(lose(&house).await.attempts, 1);
+    let second = house.next().await;
+    assert_eq!(second.claim.attempt, 2);
+    let late = super::super::Overdue {
+        workers: Vec::new(),
+        attempts: seen,
+    };
+    match house.store.write(Op::Sweep(late)).await.unwrap() {
+        Answer::Swept(counts) => assert_eq!(counts.attempts, 0),
+        other => panic!("{other:?}"),
+    }
+    house.settle(second, succeeded()).await.unwrap();
+    assert_eq!(house.state(run).await, RunState::Succeeded);
+    house.finish().await;
+}
+
 async fn a_run_whose_time_is_up_fails_once_and_its_last_word_is_had_once(base: Base) {
     let mut house = House::new(&base).await;
     house.serve();
@@ -310,6 +337,7 @@ on_both! {
     an_attempt_long_past_its_time_is_taken_from_a_worker_that_lives,
     progress_and_log_lines_are_kept_and_late_progress_is_not,
     sweeping_twice_or_by_two_processes_loses_an_attempt_once,
+    a_look_from_before_takes_nothing_that_was_claimed_since,
     a_run_whose_time_is_up_fails_once_and_its_last_word_is_had_once,
     a_worker_given_up_for_lost_claims_nothing_until_it_begins_anew,
 }
