@@ -9,8 +9,9 @@ use std::fmt::Write as _;
 
 use aquatint_engine::id::RunId;
 use aquatint_engine::library::Definition;
+use aquatint_engine::run::Notify;
 use aquatint_engine::store::RunView;
-use aquatint_engine::{RunFilter, Submission};
+use aquatint_engine::{RunFilter, Submission, Submitted};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -21,7 +22,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::runs::{check_tags, checked_files, idempotency_key};
+use super::runs::{NotifyOf, check_tags, checked_files, duration, idempotency_key};
 use super::steps::{ItemParams, items_of};
 use crate::app::App;
 use crate::auth::{Principal, Reader, Submitter};
@@ -75,6 +76,12 @@ pub(crate) struct NewBatch {
     priority: i32,
     #[serde(default)]
     tags: Vec<String>,
+    /// Forget it so long after its end, as in `24h`; its items' runs go with it.
+    #[serde(default)]
+    retention: Option<String>,
+    /// Who is told of its end.
+    #[serde(default)]
+    notify: Vec<NotifyOf>,
 }
 
 /// A batch.
@@ -182,15 +189,19 @@ async fn submit(
         }
     };
     let total = new.items.len();
-    let id = accept(&app, &who, new, idempotency_key(&headers)?).await?;
+    let submitted = accept(&app, &who, new, idempotency_key(&headers)?).await?;
     let total = i64::try_from(total).unwrap_or(i64::MAX);
     let counts = ItemCounts {
         total,
         open: total,
         failed: 0,
     };
-    let batch = Batch::new(app.engine.run(id).await?, Some(counts));
-    let location = format!("/api/v1/batches/{id}");
+    let run = match submitted.view() {
+        Some(run) => run,
+        None => app.engine.run(submitted.run).await?,
+    };
+    let location = format!("/api/v1/batches/{}", run.id);
+    let batch = Batch::new(run, Some(counts));
     Ok((
         StatusCode::ACCEPTED,
         [(header::LOCATION, location)],
@@ -205,7 +216,7 @@ async fn accept(
     who: &Principal,
     new: NewBatch,
     key: Option<String>,
-) -> Result<RunId, Problem> {
+) -> Result<Submitted, Problem> {
     if !(1..=MAX_ITEMS).contains(&new.items.len()) {
         return Err(Problem::at(
             "/items",
@@ -213,6 +224,7 @@ async fn accept(
         ));
     }
     check_tags(&new.tags)?;
+    let retention = new.retention.as_deref().map(duration).transpose()?;
     app.engine.refresh_library().await?;
     let library = app.engine.library();
     let target = library.get(&new.workflow)?;
@@ -237,13 +249,14 @@ async fn accept(
         priority: i64::from(new.priority),
         tags,
         owner: who.key.clone(),
+        retention,
+        notify: new.notify.into_iter().map(Notify::from).collect(),
         ..Submission::default()
     };
     Ok(app
         .engine
         .submit_definition(&definition, submission)
-        .await?
-        .run)
+        .await?)
 }
 
 /// Each item's inputs, common ones and defaults filled in; or all that is wrong with them.

@@ -220,7 +220,7 @@ pub(crate) fn check_tags(tags: &[String]) -> Result<(), Problem> {
 /// The longest that a run may ask to be kept; whoever wants it for ever says nothing.
 const LONGEST_RETENTION: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
-fn duration(text: &str) -> Result<Duration, Problem> {
+pub(crate) fn duration(text: &str) -> Result<Duration, Problem> {
     let parsed = humantime::parse_duration(text).ok();
     parsed
         .filter(|kept| *kept <= LONGEST_RETENTION)

@@ -134,3 +134,38 @@ async fn items_come_as_lines_and_as_files() {
     );
     house.close().await;
 }
+
+#[tokio::test]
+async fn a_batch_says_whom_to_tell_and_how_long_it_is_kept() {
+    let house = House::new().await;
+    let mut new = json!({
+        "workflow": "say", "items": [{"words": "a"}], "retention": "2h",
+        "notify": [{"on": ["failed"], "email": ["kiln@example.org"]}],
+    });
+    let batch = house.post("/api/v1/batches", &new).await.has(202).json();
+    let id = batch["id"].as_str().unwrap();
+    let run = house.engine.run(id.parse().unwrap()).await.unwrap();
+    assert_eq!(run.notify[0].email, ["kiln@example.org"]);
+    assert_eq!(ended(&house, id).await["state"], "succeeded");
+    let run = house.engine.run(id.parse().unwrap()).await.unwrap();
+    let kept = run.expires_at.unwrap().since_ms(run.finished_at.unwrap());
+    assert_eq!(kept, 2 * 3_600_000);
+    for (field, wrong, place) in [
+        ("retention", json!("for ever"), "/retention"),
+        ("notify", json!([{"email": ["nobody"]}]), "/notify"),
+    ] {
+        let mut bad = new.clone();
+        bad[field] = wrong;
+        let problem = house
+            .post("/api/v1/batches", &bad)
+            .await
+            .problem(422, "invalid");
+        assert_eq!(problem["errors"][0]["pointer"], place);
+    }
+    // Nothing of what was refused is there.
+    let listed = house.get("/api/v1/batches").await.has(200).json();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1);
+    new["notify"] = json!([]);
+    house.post("/api/v1/batches", &new).await.has(202);
+    house.close().await;
+}
