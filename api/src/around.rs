@@ -95,7 +95,7 @@ fn admit(app: &App, request: &Request) -> Result<(), Problem> {
         .unwrap_or_default();
     if app.config.open_without_keys && !is_own_host(app, host) {
         // A name that an attacker's DNS points at 127.0.0.1.
-        return Err(Problem::forbidden(format!(
+        return Err(Problem::foreign(format!(
             "this server is not called `{}`; set `public_url` where it is",
             host.escape_default()
         )));
@@ -104,7 +104,7 @@ fn admit(app: &App, request: &Request) -> Result<(), Problem> {
     let site = headers.get("sec-fetch-site").and_then(|v| v.to_str().ok());
     let is_foreign = site.is_some_and(|site| site != "same-origin" && site != "none");
     if !is_safe && is_foreign && !is_welcome(app, headers.get(header::ORIGIN)) {
-        return Err(Problem::forbidden(
+        return Err(Problem::foreign(
             "a page of another site may not do that; list its origin under `cors_origins` where it may",
         ));
     }

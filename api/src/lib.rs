@@ -3,7 +3,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | `server`, `config`, `app` | the router put together and served; what it is told; what every route shares |
-//! | `watched` | whether a request was read to its end |
+//! | `around`, `watched` | what happens to every request; whether it was read to its end |
 //! | `auth`, `limits` | who asks, what they may, and how much |
 //! | `problem`, `extract`, `wire` | refusals, what comes in, what goes out |
 //! | `files` | uploads looked at before anybody trusts them; files sent back |

@@ -150,6 +150,16 @@ impl Problem {
         )
     }
 
+    /// What a page of another site, or a name that is not this server's, may not.
+    pub(crate) fn foreign(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "foreign_site",
+            "Not from there",
+            detail,
+        )
+    }
+
     pub(crate) fn too_large(detail: impl Into<String>) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -162,6 +162,8 @@ pub(crate) struct Told {
     rule: String,
     /// What it is wrong with: a queue, a worker, a run.
     subject: String,
+    /// The machine whose own trouble it is; null where every machine finds the same.
+    host: Option<String>,
     /// `warning` or `critical`.
     severity: &'static str,
     message: String,
@@ -176,6 +178,7 @@ impl From<Alert> for Told {
         Self {
             rule: alert.rule,
             subject: alert.subject,
+            host: alert.host,
             severity: match alert.severity {
                 Severity::Warning => "warning",
                 Severity::Critical => "critical",

@@ -152,7 +152,7 @@ async fn pages_of_other_sites_are_kept_out_of_a_server_without_keys() {
         ("origin", "https://evil.example"),
     ])
     .await
-    .problem(403, "forbidden");
+    .problem(403, "foreign_site");
     from(&[("sec-fetch-site", "same-origin")]).await.has(202);
     from(&[]).await.has(202);
     // A name of theirs that leads to this machine.
@@ -160,7 +160,7 @@ async fn pages_of_other_sites_are_kept_out_of_a_server_without_keys() {
         .header("host", "evil.example:8000")
         .body(Body::empty())
         .unwrap();
-    house.send(renamed).await.problem(403, "forbidden");
+    house.send(renamed).await.problem(403, "foreign_site");
     house.close().await;
 }
 
