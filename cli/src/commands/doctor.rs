@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use aquatint_engine::Database;
 use aquatint_engine::artifact::{ArtifactPlace, ArtifactStore};
 use aquatint_engine::library::LibraryError;
-use aquatint_engine::{Engine, Library, Registry};
+use aquatint_engine::{Engine, EngineConfig, EngineError, Library, Registry, RunState};
 use clap::Args;
 use serde_json::json;
 
@@ -48,7 +48,7 @@ pub(crate) async fn run(context: &Context, args: Doctor) -> Result {
     findings.push(folder(data_dir));
     findings.extend(disk(data_dir));
     findings.extend(artifacts(context).await);
-    findings.push(database(context).await);
+    findings.extend(database(context).await);
     findings.push(mail(context).await);
     findings.extend(definitions(context));
     let sick = findings.iter().filter(|f| !f.fine).count() as u64;
@@ -175,28 +175,35 @@ async fn artifacts(context: &Context) -> Option<Finding> {
     })
 }
 
-async fn database(context: &Context) -> Finding {
+/// The database, and the Redis beside it, where there is one.
+async fn database(context: &Context) -> Vec<Finding> {
     let what = "database";
-    let config = context.settings.engine();
+    let mut config = context.settings.engine();
     if let Database::Sqlite { path } = &config.database
         && !path.exists()
     {
-        return Finding {
+        return vec![Finding {
             what,
             fine: true,
             text: "is made at first use".to_owned(),
-        };
+        }];
     }
-    let counted = async {
-        // Where artifacts lie is looked at by itself, so that neither trouble hides the other.
-        let mut config = context.settings.engine();
-        config.artifacts = ArtifactPlace::DataDir;
-        let engine = Engine::open(config, Library::new(Registry::new())).await?;
-        let counts = engine.counts().await;
-        engine.close().await;
-        Ok::<_, Exit>(counts?)
+    // Where artifacts lie is looked at by itself, so that neither trouble hides the other.
+    config.artifacts = ArtifactPlace::DataDir;
+    let has_redis = config.doorbell.is_some();
+    let (counted, redis) = match counts(config.clone()).await {
+        Err(error @ EngineError::Doorbell { .. }) => {
+            config.doorbell = None;
+            (counts(config).await, Some((false, error.to_string())))
+        }
+        // It is reached before the database is.
+        counted @ (Ok(_) | Err(EngineError::Store(_))) => {
+            let answers = has_redis.then(|| (true, "answers".to_owned()));
+            (counted, answers)
+        }
+        nothing => (nothing, None),
     };
-    match counted.await {
+    let (fine, text) = match counted {
         Ok(counts) => {
             let all = counts.iter().map(|(_, n)| n).sum();
             let each: Vec<String> = counts
@@ -209,23 +216,26 @@ async fn database(context: &Context) -> Finding {
             } else {
                 format!(": {}", each.join(", "))
             };
-            Finding {
-                what,
-                fine: true,
-                text: format!("schema up to date, {}{each}", output::count(all, "run")),
-            }
+            let all = output::count(all, "run");
+            (true, format!("schema up to date, {all}{each}"))
         }
-        Err(Exit::Error(message) | Exit::Usage(message)) => Finding {
-            what,
-            fine: false,
-            text: message,
-        },
-        Err(Exit::Definition(_) | Exit::Told(_) | Exit::PipeClosed) => Finding {
-            what,
-            fine: false,
-            text: "cannot be opened".to_owned(),
-        },
-    }
+        Err(error) => (false, error.to_string()),
+    };
+    let redis = redis.map(|(fine, text)| Finding {
+        what: "redis",
+        fine,
+        text,
+    });
+    std::iter::once(Finding { what, fine, text })
+        .chain(redis)
+        .collect()
+}
+
+async fn counts(config: EngineConfig) -> std::result::Result<Vec<(RunState, u64)>, EngineError> {
+    let engine = Engine::open(config, Library::new(Registry::new())).await?;
+    let counts = engine.counts().await;
+    engine.close().await;
+    counts
 }
 
 /// Whether mail could be sent; none is.

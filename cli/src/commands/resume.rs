@@ -9,6 +9,7 @@ use aquatint_engine::{Engine, RunAction, RunState};
 use clap::Args;
 
 use super::RunArg;
+use super::run::who_works;
 use crate::context::{self, Context};
 use crate::exit::{Exit, Result};
 use crate::live::Live;
@@ -78,11 +79,15 @@ pub(crate) async fn retry(context: &Context, args: Retry) -> Result {
     }
     if args.detach {
         let acted = engine.act(run, RunAction::Retry).await;
-        engine.close().await;
-        acted?;
+        if let Err(error) = acted {
+            engine.close().await;
+            return Err(error.into());
+        }
         output::data(&format!("{run}\n"))?;
-        context.say("a worker must do the work: `aquatint worker`");
-        return Ok(());
+        let plan = engine.plan(run).await?;
+        let said = who_works(context, &engine, &plan, run, "aquatint worker").await;
+        engine.close().await;
+        return said;
     }
     let done = follow(
         context,

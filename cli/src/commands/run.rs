@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aquatint_engine::id::QueueName;
+use aquatint_engine::id::{QueueName, RunId};
 use aquatint_engine::run::Notify;
-use aquatint_engine::workflow::Plan;
+use aquatint_engine::workflow::{Action, Plan};
 use aquatint_engine::{Engine, Submission};
 use clap::Args;
 use serde_json::Value;
@@ -108,21 +108,15 @@ pub(crate) async fn run(context: &Context, args: Run) -> Result {
     let engine = context.open(library).await?;
     if args.detach {
         let submitted = engine.submit(submission).await?;
-        let unserved = engine.unserved_by_plan(&definition.plan).await?;
-        engine.close().await;
         output::data(&format!("{}\n", submitted.run))?;
         let served: Vec<String> = queues
             .iter()
             .map(|q| format!("{q}:{}", context.settings.slots(q)))
             .collect();
-        context.say(&format!(
-            "submitted; a worker must do the work: `aquatint worker --queues {}`",
-            served.join(",")
-        ));
-        for need in &unserved {
-            output::warning(&report::unserved(need));
-        }
-        return Ok(());
+        let worker = format!("aquatint worker --queues {}", served.join(","));
+        let said = who_works(context, &engine, &definition.plan, submitted.run, &worker).await;
+        engine.close().await;
+        return said;
     }
     let style = report::Style {
         json: args.json,
@@ -139,6 +133,30 @@ pub(crate) async fn run(context: &Context, args: Run) -> Result {
     .await;
     engine.close().await;
     done
+}
+
+/// Says of a run that is left to others whether anybody is there to do it; `worker` is a command that would.
+pub(super) async fn who_works(
+    context: &Context,
+    engine: &Engine,
+    plan: &Plan,
+    run: RunId,
+    worker: &str,
+) -> Result {
+    let unserved = engine.unserved_by_plan(plan).await?;
+    // What other workflows do for it is not looked at; one that has nothing else may find nobody.
+    let has_tasks = (plan.steps.iter()).any(|step| matches!(step.action, Action::Task(_)));
+    if unserved.is_empty() && has_tasks {
+        context.say(&format!(
+            "live workers take it; `aquatint show {run}` tells how it goes"
+        ));
+    } else {
+        context.say(&format!("a worker must do the work: `{worker}`"));
+    }
+    for need in &unserved {
+        output::warning(&report::unserved(need));
+    }
+    Ok(())
 }
 
 /// Submits and follows to the end.

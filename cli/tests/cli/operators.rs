@@ -311,12 +311,19 @@ fn a_run_that_nobody_will_do_says_so() {
     let _worker = spawn_worker(&home, &["--queues", "default:1"]);
     let fine = home.run(&["run", "--detach", "echo.yaml"]);
     assert!(!fine.stderr.contains("warning"), "{}", fine.stderr);
+    assert!(
+        fine.stderr
+            .starts_with("live workers take it; `aquatint show "),
+        "{}",
+        fine.stderr
+    );
     home.write(
         "picky.yaml",
         "name: picky\nsteps:\n  a: { task: core.echo, requires: [h100], with: { value: 1 } }\n  b: { task: core.echo, queue: attic, with: { value: 1 } }\n",
     );
     let done = home.run(&["run", "--detach", "picky.yaml"]);
     for words in [
+        "a worker must do the work: `aquatint worker --queues ",
         "warning: no live worker of queue default has h100; start one: `aquatint worker --queues default:1 --labels h100`",
         "warning: no live worker serves queue attic; start one: `aquatint worker --queues attic:1`",
     ] {

@@ -174,3 +174,54 @@ fn paths_in_a_file_are_meant_from_where_the_file_is() {
         "{stdout}"
     );
 }
+
+/// A database of this test's own on the server that tests are given.
+fn schema() -> String {
+    let server = std::env::var("AQUATINT_TEST_POSTGRES").expect(
+        "this test needs a PostgreSQL: run it as `scripts/services run -- cargo test`, \
+         or name a server in AQUATINT_TEST_POSTGRES",
+    );
+    let schema = format!("doctor{}", std::process::id());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        use sqlx::Connection as _;
+        let mut conn = sqlx::PgConnection::connect(&server).await.unwrap();
+        let create = sqlx::AssertSqlSafe(format!("create schema {schema}"));
+        sqlx::raw_sql(create).execute(&mut conn).await.unwrap();
+    });
+    let mark = if server.contains('?') { '&' } else { '?' };
+    format!("{server}{mark}options=-csearch_path%3D{schema}")
+}
+
+#[test]
+fn the_doctor_looks_at_a_redis_where_there_is_one() {
+    let home = Home::new();
+    let database = schema();
+    let looked = |redis: &str| {
+        let mut command = home.command(&["doctor", "--json"]);
+        command.env("AQUATINT_DATABASE_URL", &database);
+        command.env("AQUATINT_REDIS_URL", redis);
+        let output = command.output().unwrap();
+        let doctor: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = doctor["findings"].as_array().unwrap().clone();
+        let found = |what: &str| {
+            let found = findings.iter().find(|f| f["what"] == what);
+            found
+                .unwrap_or_else(|| panic!("no {what}: {doctor}"))
+                .clone()
+        };
+        assert_eq!(found("database")["fine"], true, "{doctor}");
+        (output.status.code(), found("redis"))
+    };
+    let redis = std::env::var("AQUATINT_TEST_REDIS").expect("a Redis beside the PostgreSQL");
+    let (code, found) = looked(&redis);
+    assert_eq!((code, &found["text"]), (Some(0), &"answers".into()));
+    // Nobody listens there.
+    let (code, found) = looked("redis://127.0.0.1:1");
+    assert_eq!((code, &found["fine"]), (Some(1), &false.into()));
+    let text = found["text"].as_str().unwrap();
+    assert!(
+        text.starts_with("no Redis answers at redis://127.0.0.1:1 "),
+        "{text}"
+    );
+}

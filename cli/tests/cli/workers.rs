@@ -14,7 +14,7 @@ fn a_worker_does_what_another_process_submits() {
     assert!(
         submitted
             .stderr
-            .contains("aquatint worker --queues default:"),
+            .starts_with("live workers take it; `aquatint show "),
         "{}",
         submitted.stderr
     );
