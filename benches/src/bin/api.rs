@@ -33,7 +33,7 @@ struct Options {
     #[arg(long, default_value_t = 50)]
     clients: usize,
     /// Requests of each kind.
-    #[arg(long, default_value_t = 5_000)]
+    #[arg(long, default_value_t = 20_000)]
     requests: usize,
     /// How often each client asks where clients are paced, ms; fifty that ask without a pause are measured too.
     #[arg(long, default_value_t = 25)]
