@@ -93,6 +93,8 @@ use writer::{Message, Request, Writer};
 pub(crate) struct Store {
     outbox: mpsc::UnboundedSender<Message>,
     readers: Readers,
+    /// Where the next two ask.
+    lookups: Readers,
     /// Runs.
     runs: Lookup,
     /// Runs with their steps.
@@ -114,13 +116,15 @@ impl Store {
             Database::Sqlite { path } => {
                 let (conn, readers) = open::sqlite::connect(path, config.durability).await?;
                 let conn = Connection::sqlite(conn);
-                Ok(Self::over(conn, Readers::Sqlite(readers), clock, herald))
+                let readers = Readers::Sqlite(readers);
+                Ok(Self::over(conn, readers.clone(), readers, clock, herald))
             }
             Database::Postgres(url) => {
                 let opened = open::postgres::connect(url, &clock, config.lease).await?;
                 let conn = Connection::postgres(opened.conn, opened.options);
                 let readers = Readers::Postgres(opened.readers);
-                Ok(Self::over(conn, readers, clock, herald))
+                let lookups = Readers::Postgres(opened.lookups);
+                Ok(Self::over(conn, readers, lookups, clock, herald))
             }
         }
     }
@@ -129,6 +133,7 @@ impl Store {
     fn over(
         conn: Connection,
         readers: Readers,
+        lookups: Readers,
         clock: Clock,
         herald: Option<Arc<dyn Herald>>,
     ) -> Self {
@@ -157,9 +162,10 @@ impl Store {
         thread::run("aquatint-writer", writer.run());
         Self {
             outbox,
-            runs: Lookup::start(readers.clone(), &sql::RUN_VIEWS),
-            details: Lookup::start(readers.clone(), &sql::RUN_DETAILS),
             readers,
+            runs: Lookup::start(lookups.clone(), &sql::RUN_VIEWS),
+            details: Lookup::start(lookups.clone(), &sql::RUN_DETAILS),
+            lookups,
             plans,
             notifier,
             #[cfg(test)]
@@ -245,6 +251,6 @@ impl Store {
         if self.outbox.send(Message::Close(done)).is_ok() {
             let _ = closed.await;
         }
-        self.readers.close().await;
+        tokio::join!(self.readers.close(), self.lookups.close());
     }
 }

@@ -182,7 +182,9 @@ async fn nobody_is_told_of_work_whose_commit_did_not_stand() {
         create trigger promise after update on task_runs when new.state = 'running' begin insert into promises values ('broken'); end;
         pragma foreign_keys = on").await;
     let clock = Clock::manual(Timestamp(1_700_000_000_000));
-    let store = Store::over(conn.writer(), Readers::Sqlite(readers), clock.clone(), None);
+    let readers = Readers::Sqlite(readers);
+    let lookups = readers.clone();
+    let store = Store::over(conn.writer(), readers, lookups, clock.clone(), None);
     let mut house = House::over(store, &base, clock, &[("default", 1)]).await;
     let run = house.submit(ONE).await;
     house.serve();

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use super::*;
 use crate::run::TaskState;
 use crate::store::RunAction;
+use crate::store::statement::Statement;
 
 async fn each_hears_of_the_run_it_asked_for(base: Base) {
     let mut house = House::new(&base).await;
@@ -111,6 +112,28 @@ async fn a_store_that_closes_leaves_nobody_waiting(base: Base) {
     assert!(answers.into_iter().flatten().all(|seen| seen.id == run));
     let late = tokio::time::timeout(PATIENCE, house.store.run(run)).await;
     assert!(late.unwrap().is_err());
+}
+
+/// A session that is kept must not go on with the plan it made while there were ten runs.
+#[tokio::test]
+async fn on_postgres_no_plan_may_read_all_runs_to_find_one() {
+    static SCANS: Statement =
+        Statement::shared("scans", "select current_setting('enable_seqscan')");
+    static JOINS: Statement =
+        Statement::shared("joins", "select current_setting('enable_hashjoin')");
+    let house = House::new(&Base::postgres().await).await;
+    for setting in [&SCANS, &JOINS] {
+        assert_eq!(
+            house.store.lookups.texts(setting, []).await.unwrap(),
+            ["off"]
+        );
+        // Lists may.
+        assert_eq!(
+            house.store.readers.texts(setting, []).await.unwrap(),
+            ["on"]
+        );
+    }
+    house.finish().await;
 }
 
 on_both! {

@@ -13,7 +13,9 @@ async fn under(base: &Base, pragmas: &str) -> House {
     let mut conn = Stranger::Sqlite(conn);
     execute(&mut conn, pragmas).await;
     let clock = Clock::manual(Timestamp(1_700_000_000_000));
-    let store = Store::over(conn.writer(), Readers::Sqlite(readers), clock.clone(), None);
+    let readers = Readers::Sqlite(readers);
+    let lookups = readers.clone();
+    let store = Store::over(conn.writer(), readers, lookups, clock.clone(), None);
     House::over(store, base, clock, &[("default", 1)]).await
 }
 

@@ -38,6 +38,17 @@ const MIGRATIONS: &[Step] = &[
 /// `returning` in a `with`, `skip locked`, generic plans on demand: all there since 12; 14 is the oldest still mended.
 const OLDEST: i64 = 140_000;
 
+/// What differs in a session for questions: they differ more than writes do, and none may hold up a vacuum for long.
+const QUESTIONS: &str = "\
+set plan_cache_mode = auto; set enable_hashjoin = on; set enable_seqscan = on; set statement_timeout = '30s'";
+
+/// Single runs are looked up by key, whatever the planner thinks: a session that is kept for days would go on
+/// with the plan it made while there were ten runs, and read all of a hundred thousand for each.
+const LOOKUPS: &str = "set statement_timeout = '30s'";
+
+/// Connections that look single runs up, for each process: one for runs, one for runs with their steps.
+const MAX_LOOKUPS: u32 = 2;
+
 /// Connections for questions, for each process.
 const MAX_READERS: u32 = 6;
 
@@ -47,6 +58,7 @@ pub(in crate::store) struct Opened {
     pub(in crate::store) conn: PgConnection,
     pub(in crate::store) options: PgConnectOptions,
     pub(in crate::store) readers: PgPool,
+    pub(in crate::store) lookups: PgPool,
 }
 
 pub(in crate::store) async fn connect(
@@ -82,8 +94,20 @@ pub(in crate::store) async fn connect(
     check_version(&mut conn).await.map_err(cannot)?;
     migrate(&mut conn, url).await?;
     follow(&mut conn, clock).await?;
-    let readers = PgPoolOptions::new()
-        .max_connections(MAX_READERS)
+    let readers = pool(&options, MAX_READERS, QUESTIONS);
+    let lookups = pool(&options, MAX_LOOKUPS, LOOKUPS);
+    Ok(Opened {
+        conn,
+        options,
+        readers,
+        lookups,
+    })
+}
+
+/// Connections that are made when they are needed, each set as the writer's is, and then as `own` says.
+fn pool(options: &PgConnectOptions, most: u32, own: &'static str) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(most)
         .min_connections(0)
         .acquire_timeout(Duration::from_secs(10))
         // One that answered a moment ago is asked straight away; should it be gone, the question is asked again.
@@ -96,22 +120,14 @@ pub(in crate::store) async fn connect(
                 Ok(true)
             })
         })
-        .after_connect(|conn, _| {
+        .after_connect(move |conn, _| {
             Box::pin(async move {
                 conn.execute(sqlx::raw_sql(SESSION)).await?;
-                // Questions differ more than writes do; and none may hold up a vacuum for long.
-                let own = "set plan_cache_mode = auto; set enable_hashjoin = on; \
-                           set enable_seqscan = on; set statement_timeout = '30s'";
                 conn.execute(sqlx::raw_sql(own)).await?;
                 Ok(())
             })
         })
-        .connect_lazy_with(options.clone());
-    Ok(Opened {
-        conn,
-        options,
-        readers,
-    })
+        .connect_lazy_with(options.clone())
 }
 
 async fn check_version(conn: &mut PgConnection) -> Result<(), String> {
