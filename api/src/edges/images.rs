@@ -256,7 +256,8 @@ async fn status(
     headers: HeaderMap,
 ) -> Result<Json<Status>, Refusal> {
     let Ordered { run, task_type, .. } = order::find(&app, &who, &id).await?;
-    let steps = app.engine.detail(run.id).await?.1;
+    // Both as of one moment.
+    let (run, steps) = app.engine.detail(run.id).await?;
     let is_retrying = steps.iter().any(|step| step.state == TaskState::Retrying);
     let (progress, said) = advance(run.state, &steps);
     let status = word(run.state, is_retrying);

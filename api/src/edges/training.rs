@@ -268,7 +268,8 @@ async fn status(
     Path(id): Path<String>,
 ) -> Result<Json<Status>, Refusal> {
     let run = find(&app, &who, &id).await?;
-    let steps = app.engine.detail(run.id).await?.1;
+    // Both as of one moment.
+    let (run, steps) = app.engine.detail(run.id).await?;
     let (progress, said) = advance(run.state, &steps);
     let error = run.failure.as_ref().map(|f| f.message.clone());
     let message = match run.state {

@@ -181,6 +181,13 @@ async fn submit(client: &Client, url: &str, n: usize) -> Result<String> {
     Ok(run["id"].as_str().ok_or("no id")?.to_owned())
 }
 
+/// Asks, and reads the whole answer.
+async fn get(client: &Client, address: &str) -> Result<()> {
+    let answer = client.get(address).send().await?.error_for_status()?;
+    answer.bytes().await?;
+    Ok(())
+}
+
 async fn batch(client: &Client, url: &str, items: usize) -> Result<(String, Duration)> {
     let items: Vec<Value> = (0..items).map(|n| json!({ "n": n })).collect();
     let body = json!({ "workflow": "one", "items": items }).to_string();
@@ -302,15 +309,7 @@ async fn main() -> Result<()> {
                 c.clone(),
                 format!("{u}/api/v1/runs/{}", known[n % known.len()]),
             );
-            async move {
-                c.get(address)
-                    .send()
-                    .await?
-                    .error_for_status()?
-                    .bytes()
-                    .await?;
-                Ok(())
-            }
+            async move { get(&c, &address).await }
         })
         .await?;
         report.add(&format!("status, {who}, p50"), at(&took, 0.5), "ms", 5.0);
@@ -350,15 +349,7 @@ async fn main() -> Result<()> {
         let (c, address) = (client.clone(), format!("{url}/api/v1/runs?{query}"));
         let took = load(1, 50, Duration::ZERO, move |_| {
             let (c, address) = (c.clone(), address.clone());
-            async move {
-                c.get(address)
-                    .send()
-                    .await?
-                    .error_for_status()?
-                    .bytes()
-                    .await?;
-                Ok(())
-            }
+            async move { get(&c, &address).await }
         })
         .await?;
         report.add(

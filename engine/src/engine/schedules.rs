@@ -426,8 +426,8 @@ impl Engine {
         let records = self.shared.store.records(KIND).await?;
         let mut said = std::collections::BTreeMap::new();
         for name in library.names() {
-            // Most have no schedule, and compiled they take memory that a worker may never need. A word may
-            // be written with escapes.
+            // Most have no schedule, and to compile them all delays every start. A word may be written with
+            // escapes.
             let text = library.source(name).map_or("", |(_, text)| text);
             if !text.contains("schedule") && !text.contains('\\') {
                 continue;
