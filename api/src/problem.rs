@@ -332,6 +332,7 @@ impl From<EngineError> for Problem {
             EngineError::Schedule(error) => schedule(error, said),
             EngineError::NoRuns => Self::not_found("run", "@latest"),
             EngineError::Store(StoreError::NotFound { what, id }) => Self::not_found(what, &id),
+            EngineError::Store(StoreError::Cancelling { .. }) => Self::conflict(said),
             EngineError::Store(StoreError::KeyReused { .. }) => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",

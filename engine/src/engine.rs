@@ -78,6 +78,7 @@ impl Engine {
         if let Some(doorbell) = &doorbell {
             tokio::spawn(pass_on_notices(doorbell.listen(), store.clone()));
         }
+        tokio::spawn(store.clone().run_teardowns());
         let handlers = Handlers::start().map_err(|e| folder("", &e))?;
         let shared = Shared {
             store,
@@ -126,13 +127,24 @@ impl Engine {
         }
     }
 
-    /// Forgets a finished run; its files go with the next sweep, unless another run refers to them.
+    /// Deletes a finished run; its files go with the next sweep, unless another run refers to them.
+    ///
+    /// Of a large tree of runs the rest goes in the background ([`Engine::finish_teardowns`]).
     ///
     /// # Errors
     /// An unknown run, or one that has not ended.
     pub async fn delete(&self, run: RunId) -> Result<(), EngineError> {
         self.shared.store.write(Op::Delete(run)).await?;
         Ok(())
+    }
+
+    /// Waits until what was cancelled or deleted is so to the last row. Processes that stay do that by themselves;
+    /// one that is about to end leaves the rest to workers.
+    ///
+    /// # Errors
+    /// A store error.
+    pub async fn finish_teardowns(&self) -> Result<(), EngineError> {
+        Ok(self.shared.store.tear_down().await?)
     }
 
     /// Some of the runs that ended, and of whose end those whom they name were not told yet.
@@ -186,6 +198,17 @@ impl Engine {
             .map(|a| format!("artifact {} (`{}`) is missing", a.digest, a.name))
             .collect();
         Ok(CheckReport { broken, missing })
+    }
+
+    /// Whether a bug has ended the thread that writes: nothing works any more until this process is started anew.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.shared.store.has_failed()
+    }
+
+    /// Resolves when [`Engine::has_failed`] becomes true. A program that serves should end then.
+    pub async fn failed(&self) {
+        self.shared.store.failed().await;
     }
 
     /// Finishes what is being written and closes the database. Stop workers first.

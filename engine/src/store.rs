@@ -10,14 +10,20 @@
 //! | `writer` | the queue of requests, and how many share one commit |
 //! | `commit`, `foresight` | one transaction: load, decide, save; and what it need not load |
 //! | `submit`, `claim`, `act`, `effects`, `upkeep` | the rest of what a transaction can do |
+//! | `outage` | when the database was last away |
+//! | `write_ahead` | the log of an embedded database, kept small |
+//! | `grants` | claimed rows become work, or go back |
+//! | `teardown` | trees of runs, cancelled or deleted a portion at a time |
 //! | `demand`, `holdings` | what this process can take, and what it has |
 //! | `workers`, `queues` | what operators see and say |
 //! | `script`, `thread` | several statements in one trip; the thread that makes it |
 //! | `read`, `lookup`, `runs`, `views` | questions, single runs many in one trip, lists of runs, and their answers |
+//! | `check` | recounting a database |
 //! | `records` | what the API keeps beside runs |
 //! | `rows`, `sql`, `statement` | how rows travel, every statement, and how each database says it |
 
 mod act;
+mod check;
 mod claim;
 mod cleaning;
 mod commit;
@@ -28,12 +34,14 @@ mod demand;
 mod effects;
 mod error;
 mod foresight;
+mod grants;
 mod holdings;
 mod lookup;
 mod notices;
 mod notifier;
 mod op;
 mod open;
+mod outage;
 #[cfg(test)]
 mod plan_tests;
 mod plans;
@@ -48,15 +56,18 @@ mod script;
 mod sql;
 mod statement;
 mod submit;
+mod teardown;
 mod thread;
 mod upkeep;
 mod views;
 mod workers;
+mod write_ahead;
 mod writer;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 pub use demand::Farewell;
 pub use error::StoreError;
@@ -79,8 +90,10 @@ pub(crate) use workers::{Wanted, WorkerStatus};
 
 use connection::Connection;
 use lookup::Lookup;
+use outage::Outage;
 use plans::Plans;
 use readers::Readers;
+use teardown::Teardowns;
 
 use crate::config::EngineConfig;
 use crate::id::{QueueName, RunId};
@@ -101,8 +114,14 @@ pub(crate) struct Store {
     details: Lookup,
     plans: Plans,
     notifier: Arc<Notifier>,
+    teardowns: Arc<Teardowns>,
+    outage: Arc<Outage>,
+    /// Whether the writer's thread is gone for good.
+    failed: Arc<watch::Sender<bool>>,
     #[cfg(test)]
     foreseen: Arc<foresight::Tally>,
+    #[cfg(test)]
+    races: Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl Store {
@@ -115,7 +134,8 @@ impl Store {
         match &config.database {
             Database::Sqlite { path } => {
                 let (conn, readers) = open::sqlite::connect(path, config.durability).await?;
-                let conn = Connection::sqlite(conn);
+                let log = PathBuf::from(format!("{}-wal", path.display()));
+                let conn = Connection::sqlite(conn, log);
                 let readers = Readers::Sqlite(readers);
                 Ok(Self::over(conn, readers.clone(), readers, clock, herald))
             }
@@ -140,12 +160,16 @@ impl Store {
         let (outbox, inbox) = mpsc::unbounded_channel();
         let plans = Plans::default();
         let notifier = Arc::new(Notifier::default());
+        let teardowns = Arc::new(Teardowns::default());
+        let outage = Arc::new(Outage::default());
         let writer = Writer {
             conn,
             inbox,
             plans: plans.clone(),
             clock,
             notifier: Arc::clone(&notifier),
+            teardowns: Arc::clone(&teardowns),
+            outage: Arc::clone(&outage),
             demand: None,
             capped: Arc::default(),
             wake_at: None,
@@ -154,12 +178,23 @@ impl Store {
             waiting: std::collections::VecDeque::new(),
             doubtful: None,
             foresight: foresight::Foresight::default(),
+            unreadable: writer::NOTHING.into(),
+            to_return: Vec::new(),
+            #[cfg(test)]
+            races: Arc::default(),
             is_closing: false,
             herald,
         };
         #[cfg(test)]
         let foreseen = Arc::clone(&writer.foresight.tally);
-        thread::run("aquatint-writer", writer.run());
+        #[cfg(test)]
+        let races = Arc::clone(&writer.races);
+        let failed = Arc::new(watch::channel(false).0);
+        let fail = Arc::clone(&failed);
+        thread::run("aquatint-writer", writer.run(), move |detail| {
+            tracing::error!(%detail, "the writer's thread panicked: this process can write nothing any more and must end; this is a bug, please report it");
+            fail.send_replace(true);
+        });
         Self {
             outbox,
             readers,
@@ -168,8 +203,13 @@ impl Store {
             lookups,
             plans,
             notifier,
+            teardowns,
+            outage,
+            failed,
             #[cfg(test)]
             foreseen,
+            #[cfg(test)]
+            races,
         }
     }
 
@@ -224,6 +264,11 @@ impl Store {
         let _ = self.write(Op::Look(queue)).await;
     }
 
+    /// Whether workers may have been unable to renew their leases within this time, for the database was away.
+    pub(crate) fn was_away_within(&self, time: std::time::Duration) -> bool {
+        self.outage.was_within(time)
+    }
+
     /// Another process says that these runs have changed.
     pub(crate) fn heard(&self, runs: Vec<(RunId, bool)>) {
         self.notifier.touched(runs);
@@ -243,6 +288,23 @@ impl Store {
     /// Changes whenever any run does: a hint to look again.
     pub(crate) fn watch_all(&self) -> tokio::sync::watch::Receiver<u64> {
         self.notifier.watch_all()
+    }
+
+    /// How often a commit of ours met another process's and was tried again.
+    #[cfg(test)]
+    fn races(&self) -> u64 {
+        self.races.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// Whether nothing can be written any more, until this process ends.
+    pub(crate) fn has_failed(&self) -> bool {
+        *self.failed.borrow()
+    }
+
+    /// Resolves when nothing can be written any more.
+    pub(crate) async fn failed(&self) {
+        // We hold the sender ourselves.
+        let _ = self.failed.subscribe().wait_for(|failed| *failed).await;
     }
 
     /// Finishes what is queued and closes the database.

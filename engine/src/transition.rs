@@ -19,8 +19,10 @@
 //! - a report counts only while its task is `Running` under the token it was claimed with;
 //! - `pending` of a step counts predecessors not yet satisfied, so it reaches 0 exactly once;
 //! - a run's `open` counts its steps not yet ended; a mapped step's `open` counts its items;
+//! - what was cancelled in bulk can report nothing, whether its row was reached yet or not: its run or its step has ended;
 //! - settling touches the task, its step's row and the direct successors, however large the run is.
 
+mod audit;
 mod lifecycle;
 mod repeat;
 mod retry;
@@ -41,6 +43,7 @@ use crate::task::TaskError;
 use crate::time::Timestamp;
 use crate::workflow::plan::{Action, CONTROL_QUEUE, Plan, PlanStep, StepIndex};
 
+pub use audit::{AuditedEvents, AuditedRun, AuditedTask, audit};
 pub use lifecycle::start;
 pub use repeat::{kept, repeat};
 pub use settle::{rows_for, rows_near};

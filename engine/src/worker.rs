@@ -27,6 +27,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::task::JoinHandle;
@@ -36,7 +37,9 @@ use crate::artifact::ArtifactStore;
 use crate::config::{EngineConfig, WorkerConfig};
 use crate::id::{QueueName, WorkerId};
 use crate::library::Library;
+use crate::run::TaskKey;
 use crate::store::{Answer, Demand, Farewell, Granted, Lane, Op, Overdue, Store, StoreError};
+use crate::transition::{Outcome, Proof, Settlement};
 use crate::transport::local;
 use crate::transport::{self, Doorbell, Gate, Notice};
 use crate::workflow::plan::CONTROL_QUEUE;
@@ -47,6 +50,10 @@ const CONTROL_SLOTS: u32 = 64;
 /// An attempt that takes longer than this is told of while it runs; shorter
 /// ones are told of with their report, in the same commit.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
+
+/// The part of a lease after which a worker that could not renew it stops its own work: attempts need a moment to stop,
+/// and clocks are never quite the same.
+const SAFE_PART: f64 = 0.8;
 
 /// What every attempt of a process shares.
 #[derive(Debug)]
@@ -314,9 +321,11 @@ async fn heartbeats(
     stopping: CancellationToken,
 ) {
     let lease = shared.config.lease;
+    // Its own work stops a moment before others may begin it.
+    let safe = lease.mul_f64(SAFE_PART);
     let mut last_renewed = Instant::now();
-    // Whether the work claimed under the present name was dropped, though the store may not know.
-    let mut has_given_up = false;
+    // What was claimed under the present name and dropped, since the lease could not be renewed.
+    let mut dropped: Option<Vec<(TaskKey, i64)>> = None;
     loop {
         tokio::select! {
             () = stopping.cancelled() => return,
@@ -334,10 +343,10 @@ async fn heartbeats(
         };
         // The store may hang as well as refuse: either way the lease runs out. Once
         // it has, there is nothing left to hurry for, and an answer is worth waiting for.
-        let patience = if has_given_up {
+        let patience = if dropped.is_some() {
             lease
         } else {
-            lease.saturating_sub(asked - last_renewed)
+            safe.saturating_sub(asked - last_renewed)
         };
         let answer = tokio::time::timeout(patience, shared.store.write(beat)).await;
         match answer {
@@ -345,7 +354,7 @@ async fn heartbeats(
                 is_live: true,
                 lost,
                 wanted,
-            })) if !has_given_up => {
+            })) if dropped.is_none() => {
                 last_renewed = asked;
                 identity.obey(wanted, &demand);
                 // What was claimed before it was told to drain is known by now.
@@ -363,30 +372,62 @@ async fn heartbeats(
             Ok(Ok(_)) => {
                 meter::lost_lease();
                 tracing::warn!(worker.id = %demand.worker(), "this worker was given up for lost; its work is dropped, and it starts anew");
+                let mut held = dropped.take().unwrap_or_default();
+                held.extend(demand.held.list());
                 demand.held.disown_all();
                 let id = WorkerId::new(shared.config.clock.now());
-                // A late renewal may have revived the old name; nobody would miss its tasks then.
-                let signed_off = shared.store.write(Op::Retire(demand.worker())).await;
-                if signed_off.is_ok() && identity.register(&shared, id).await.is_ok() {
+                let old = demand.worker();
+                let came_back = async {
+                    give_back(&shared.store, old, &held).await?;
+                    // A late renewal may have revived the old name.
+                    shared.store.write(Op::Retire(old)).await?;
+                    identity.register(&shared, id).await
+                };
+                if came_back.await.is_ok() {
                     demand.rename(id);
                     last_renewed = Instant::now();
-                    has_given_up = false;
                     shared.store.ring();
+                } else {
+                    dropped = Some(held);
                 }
             }
             Ok(Err(StoreError::Closed)) => return,
             Ok(Err(error)) => tracing::warn!(%error, "could not renew the lease; trying again"),
             Err(_) => {}
         }
-        if last_renewed.elapsed() >= lease && !has_given_up {
+        if last_renewed.elapsed() >= safe && dropped.is_none() {
             tracing::error!(
-                "the lease could not be renewed in time: stopping this worker's own work, since others may begin it now"
+                "the lease could not be renewed in time: stopping this worker's own work, since others may begin it soon"
             );
-            has_given_up = true;
             demand.suspend();
+            dropped = Some(demand.held.list());
             demand.held.disown_all();
         }
     }
+}
+
+/// A worker that could not renew its lease is back: it did not crash, and neither did what it held. What nobody has taken
+/// since is given back without a mark; what was given up for lost is excused.
+async fn give_back(
+    store: &Store,
+    worker: WorkerId,
+    held: &[(TaskKey, i64)],
+) -> Result<(), StoreError> {
+    if held.is_empty() {
+        return Ok(());
+    }
+    let released = held.iter().map(|(key, token)| {
+        let proof = Proof::Token(*token);
+        let released = Settlement::new(*key, proof, Outcome::Released);
+        store.write(Op::Settle(Box::new(released)))
+    });
+    for answer in join_all(released).await {
+        // A report that came too late, or was made meanwhile, changes nothing.
+        answer?;
+    }
+    let tasks = held.iter().map(|(key, _)| *key).collect();
+    store.write(Op::Excuse(worker, tasks)).await?;
+    Ok(())
 }
 
 /// One loop a queue: tickets become claims while a slot is free.
@@ -464,9 +505,26 @@ async fn sweeps(shared: Arc<Shared>, demand: Arc<Demand>, stopping: Cancellation
             Err(StoreError::Closed) => return,
             Err(error) => tracing::warn!(%error, "a sweep failed; trying again"),
         }
+        if let Err(error) = admit_waiting(&shared).await {
+            tracing::warn!(%error, "runs that wait for others of their key could not be looked at; trying again");
+        }
         // Spread over processes, so that they do not all sweep at the same moment.
         wait = pause.mul_f64(0.75 + fastrand::f64() / 2.0);
     }
+}
+
+/// Lets runs go on that wait for others of their concurrency key, where their workflow allows more at a time by now.
+async fn admit_waiting(shared: &Shared) -> Result<(), StoreError> {
+    for name in shared.store.waiting_workflows().await? {
+        // One that this process does not know is for others to look at.
+        let Ok(definition) = shared.library().get(name.as_str()) else {
+            continue;
+        };
+        let limit = definition.plan.concurrency.as_ref();
+        let limit = limit.map_or(i64::MAX, |(_, limit)| i64::from(*limit));
+        shared.store.write(Op::Admit(name, limit)).await?;
+    }
+    Ok(())
 }
 
 /// One sweep: workers that are gone, attempts that are overdue, runs whose time is up.
@@ -486,11 +544,20 @@ pub(crate) async fn sweep(
         .collect();
     let grace_ms = i64::try_from((config.stop_grace * 2).as_millis()).unwrap_or(i64::MAX);
     let now = config.clock.now();
+    // While the database was away nobody could renew a lease: everybody gets the time of one to come back.
+    let leases_before = if store.was_away_within(config.lease) {
+        crate::time::Timestamp(0)
+    } else {
+        now
+    };
     let mut overdue = Overdue {
+        leases_before,
         workers: dead,
         attempts: Vec::new(),
     };
-    overdue.attempts = store.overdue(now, grace_ms, &overdue.workers).await?;
+    overdue.attempts = store
+        .overdue(now, grace_ms, &overdue.workers, leases_before)
+        .await?;
     if let Some(own) = own {
         // What the store gave us and we do not have is in nobody's hands. Looked
         // up first and compared after, so what has just come or gone is no find.
@@ -504,7 +571,11 @@ pub(crate) async fn sweep(
             .attempts
             .extend(orphans.map(|(key, token)| (key, token, true)));
     }
-    if overdue.workers.is_empty() && overdue.attempts.is_empty() && !store.has_late(now).await? {
+    if store.has_teardowns().await? {
+        store.wake_teardown();
+    }
+    let found = !overdue.workers.is_empty() || !overdue.attempts.is_empty();
+    if !found && !store.has_late(now, leases_before).await? {
         return Ok(crate::store::SweepCounts::default());
     }
     match store.write(Op::Sweep(overdue)).await? {

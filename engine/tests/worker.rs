@@ -238,15 +238,17 @@ impl Frozen {
 
 /// The first attempt was lost, the last one succeeded. On a machine so busy that
 /// a lease this short is missed once more, one more may be lost between.
-async fn lost_then_succeeded(bench: &Bench, run: RunId) {
-    let attempts = bench.engine.attempts(run).await.unwrap();
-    let outcomes: Vec<_> = attempts.iter().map(|a| a.outcome).collect();
-    let (last, before) = outcomes.split_last().unwrap();
-    let all_lost = before.iter().all(|o| *o == AttemptOutcome::Lost);
-    assert!(
-        *last == AttemptOutcome::Succeeded && all_lost && !before.is_empty(),
-        "{outcomes:?}"
-    );
+/// A worker that was away for longer than its lease has crashed nothing: what it held was taken from it, and is not counted
+/// as lost.
+async fn taken_then_succeeded(bench: &Bench, run: RunId) {
+    until("the worker is back and excused", async || {
+        let attempts = bench.engine.attempts(run).await.unwrap();
+        let outcomes: Vec<_> = attempts.iter().map(|a| a.outcome).collect();
+        let (last, before) = outcomes.split_last().unwrap();
+        let is_taken = before.iter().all(|o| *o == AttemptOutcome::Released);
+        *last == AttemptOutcome::Succeeded && is_taken && !before.is_empty()
+    })
+    .await;
 }
 
 fn short_lease(config: &mut EngineConfig) {
@@ -282,7 +284,7 @@ async fn a_worker_that_stood_still_past_its_lease_changes_nothing_when_it_comes_
     );
     alive.let_go();
     assert_eq!(alive.wait(run).await.state, RunState::Succeeded);
-    lost_then_succeeded(&alive, run).await;
+    taken_then_succeeded(&alive, run).await;
     frozen.finish().await;
     alive.finish().await;
 }
@@ -302,7 +304,7 @@ async fn a_worker_that_cannot_renew_its_lease_stops_its_own_work() {
     bench.begun().await;
     bench.let_go();
     assert_eq!(bench.wait(run).await.state, RunState::Succeeded);
-    lost_then_succeeded(&bench, run).await;
+    taken_then_succeeded(&bench, run).await;
     bench.finish().await;
 }
 

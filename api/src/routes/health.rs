@@ -29,10 +29,17 @@ pub(crate) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(metrics))
 }
 
-/// Whether this process lives.
-#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = String)))]
-async fn livez() -> &'static str {
-    "ok"
+/// Whether this process lives: 200, or 503 when it can do nothing until it is started anew.
+#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = String), (status = 503, body = String)))]
+async fn livez(State(app): State<App>) -> (StatusCode, &'static str) {
+    if app.engine.has_failed() {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the writer has failed: restart this process",
+        )
+    } else {
+        (StatusCode::OK, "ok")
+    }
 }
 
 /// Whether this process can serve.

@@ -32,8 +32,10 @@ async fn act(context: &Context, run: &RunArg, action: RunAction, done: &str) -> 
     let engine = context.open_store().await?;
     let run = engine.find(&run.run).await?;
     let acted = engine.act(run, action).await;
+    let finished = engine.finish_teardowns().await;
     engine.close().await;
     acted?;
+    finished?;
     context.say(&format!("run {run} {done}"));
     Ok(())
 }
@@ -43,8 +45,10 @@ pub(crate) async fn delete(context: &Context, run: &RunArg) -> Result {
     let engine = context.open_store().await?;
     let run = engine.find(&run.run).await?;
     let deleted = engine.delete(run).await;
+    let finished = engine.finish_teardowns().await;
     engine.close().await;
     deleted?;
+    finished?;
     context.say(&format!(
         "run {run} is deleted; `aquatint maintenance clean` removes its files"
     ));

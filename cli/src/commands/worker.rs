@@ -126,6 +126,11 @@ pub(crate) async fn serve(context: &Context, args: WorkerArgs, api: Option<Front
     let why = tokio::select! {
         signal = signals.first() => Err(signal),
         why = farewell => Ok(why),
+        // Nothing can be finished in good order without a store: whoever watches over this process starts it anew.
+        () = engine.failed() => return Err(Exit::Error(
+            "the writer's thread panicked, as the log tells; nothing that was accepted is lost. Start it again, and please \
+             report this".to_owned(),
+        )),
     };
     signals.set_farewell("left at once; another worker takes up what was running".to_owned());
     context.say(&reason(

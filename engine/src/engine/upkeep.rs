@@ -8,7 +8,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -113,10 +113,10 @@ impl Engine {
             self.forget_journals(ago(keep), &mut cleaned).await?;
         }
         if let Some(keep) = upkeep.keep_cache {
-            cleaned.cached = self.forget_some(Forget::Cache(ago(keep))).await?;
+            cleaned.cached = self.forget_all(Forget::Cache(ago(keep))).await?;
         }
         let gone = Forget::Workers(ago(upkeep.keep_workers));
-        cleaned.workers = self.forget_some(gone).await?;
+        cleaned.workers = self.forget_all(gone).await?;
         self.sweep_files(upkeep.grace, &mut cleaned).await?;
         cleaned.tickets = self.tidy_doorbell().await?;
         cleaned.database_bytes = self.give_back().await?;
@@ -169,6 +169,7 @@ impl Engine {
                     Err(error) => return Err(error.into()),
                 }
             }
+            self.shared.store.tear_down().await?;
         }
         Ok(gone)
     }
@@ -185,8 +186,21 @@ impl Engine {
             }
             cleaned.journals += found.len() as u64;
             for some in found.chunks(TOGETHER) {
-                self.forget_some(Forget::Journals(some.to_vec())).await?;
+                self.forget_all(Forget::Journals(some.to_vec())).await?;
             }
+        }
+    }
+
+    /// Portion by portion, each followed by a pause of its own length: others write too.
+    async fn forget_all(&self, what: Forget) -> Result<u64, EngineError> {
+        let mut all = 0;
+        loop {
+            let began = Instant::now();
+            match self.forget_some(what.clone()).await? {
+                0 => return Ok(all),
+                some => all += some,
+            }
+            tokio::time::sleep(began.elapsed()).await;
         }
     }
 

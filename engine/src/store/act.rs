@@ -28,6 +28,11 @@ impl Commit<'_> {
             RunAction::Pause => work.pause(now),
             RunAction::Resume => work.resume(now),
             RunAction::Retry => {
+                if !self.cancelling(&[run]).await?.is_empty() {
+                    return Ok(Err(StoreError::Cancelling {
+                        run: run.to_string(),
+                    }));
+                }
                 let hold = self.must_queue(&work).await?;
                 let decided = work.retry(hold, now);
                 if decided.is_ok() {
@@ -112,28 +117,5 @@ impl Commit<'_> {
             }
             _ => Ok(false),
         }
-    }
-
-    /// Forgets a finished run. Its files are swept later, unless others refer to them.
-    pub(super) async fn delete(
-        &mut self,
-        run: RunId,
-    ) -> Result<Result<(), StoreError>, StoreError> {
-        let what = match self.load_runs(&[run]).await?.pop() {
-            None => "run",
-            Some(row) if !row.state.is_terminal() => "finished run",
-            Some(_) => {
-                // Those that did the work of its steps go with it, and never before it: its results
-                // may name their files.
-                for run in self.family(run).await? {
-                    for statement in sql::DELETE_WHOLE_RUN {
-                        self.script.push(statement, [run.as_str().into()]);
-                    }
-                }
-                return Ok(Ok(()));
-            }
-        };
-        let id = run.to_string();
-        Ok(Err(StoreError::NotFound { what, id }))
     }
 }

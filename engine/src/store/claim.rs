@@ -157,7 +157,10 @@ impl Commit<'_> {
                 limit.into(),
                 demand.abilities.labels.as_deref().unwrap_or("[]").into(),
             ];
-            let claim = who.into_iter().chain(what);
+            let claim = who
+                .into_iter()
+                .chain(what)
+                .chain([(&*self.unreadable).into()]);
             if !loaded.is_empty() && demand.lanes[*index].taste.may_prefer() {
                 let bytes = memory.map_or(i64::MAX, |m| i64::try_from(m).unwrap_or(i64::MAX));
                 let line = preference::line(limit);
@@ -201,6 +204,10 @@ impl Commit<'_> {
 }
 
 impl Asked {
+    pub(super) fn token(&self) -> i64 {
+        self.token
+    }
+
     /// Worker and token, by which these claims are found.
     pub(super) fn proof(&self, demand: &Demand) -> [Parameter; 2] {
         [demand.worker().to_string().into(), self.token.into()]
@@ -302,6 +309,14 @@ impl Claimed {
             .filter(|row| !row.is_empty())
             .map(|row| rows::parse(row, "task_runs"))
             .collect()
+    }
+
+    pub(super) fn key(&self) -> TaskKey {
+        TaskKey {
+            run: self.0,
+            step: self.1,
+            item: self.2,
+        }
     }
 
     /// The version of the definition its run is pinned to.

@@ -13,11 +13,11 @@ use crate::time::Timestamp;
 /// Something to forget.
 #[derive(Debug, Clone)]
 pub(crate) enum Forget {
-    /// What finished runs wrote down, and what happened in them; the runs stay.
+    /// What finished runs wrote down, and what happened in them, some of it; the runs stay.
     Journals(Vec<RunId>),
-    /// Cached results that are older than this.
+    /// Cached results that are older than this, some of them.
     Cache(Timestamp),
-    /// Workers that have not been seen since.
+    /// Workers that have not been seen since, some of them.
     Workers(Timestamp),
     /// Some of the pages that an embedded database's file holds and nobody needs.
     Pages,
@@ -27,10 +27,7 @@ impl Commit<'_> {
     pub(super) async fn forget(&mut self, what: &Forget) -> Result<Answer, StoreError> {
         let forgotten = match what {
             Forget::Journals(runs) => {
-                let runs = rows::json(runs);
-                self.script.push(&sql::FORGET_LOGS, [runs.as_str().into()]);
-                self.script.push(&sql::FORGET_EVENTS, [runs.into()]);
-                0
+                return Ok(Answer::Forgotten(self.delete_journals(runs).await?));
             }
             Forget::Cache(before) => {
                 let gone = self.ask(&sql::FORGET_CACHE, [before.0.into()]).await?;
@@ -46,11 +43,6 @@ impl Commit<'_> {
             }
         };
         Ok(Answer::Forgotten(forgotten as u64))
-    }
-
-    /// A run and those that do the work of its steps, and of theirs.
-    pub(super) async fn family(&mut self, run: RunId) -> Result<Vec<String>, StoreError> {
-        self.ask(&sql::RUNS_BELOW, [run.to_string().into()]).await
     }
 }
 
@@ -151,6 +143,12 @@ impl Store {
     pub(crate) async fn size_bytes(&self) -> Result<(u64, u64), StoreError> {
         let found: Vec<(u64, u64)> = self.readers.rows(&sql::DATABASE_SIZE, []).await?;
         Ok(found.into_iter().next().unwrap_or_default())
+    }
+
+    /// Whether trees of runs are being cancelled or deleted.
+    pub(crate) async fn has_teardowns(&self) -> Result<bool, StoreError> {
+        let found: Vec<String> = self.readers.texts(&sql::ANY_TEARDOWN, []).await?;
+        Ok(!found.is_empty())
     }
 
     /// Whether it is a file of our own, which can be made smaller.

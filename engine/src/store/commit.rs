@@ -3,7 +3,7 @@
 //! Statements gather in a script and travel together: a flush of settlements is
 //! one trip to load and one to save, claim and commit.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::connection::Connection;
@@ -13,7 +13,8 @@ use super::op::{Answer, AttemptReport, Op};
 use super::plans::Plans;
 use super::script::{Parameter, Script};
 use super::statement::Statement;
-use super::{StoreError, rows, sql};
+use super::writer::NOTHING;
+use super::{StoreError, rows, sql, teardown};
 use crate::id::{QueueName, RunId};
 use crate::run::{NewRun, RunRow, TaskKey, TaskRow, TaskState};
 use crate::time::Timestamp;
@@ -38,6 +39,8 @@ pub(super) struct After {
     pub(super) is_steered: bool,
     /// Some of what became claimable is not for every worker.
     pub(super) is_picky: bool,
+    /// A tree was cancelled or deleted in part: somebody must go on with it.
+    pub(super) has_teardowns: bool,
 }
 
 pub(super) struct Commit<'a> {
@@ -57,6 +60,10 @@ pub(super) struct Commit<'a> {
     pub(super) next: Option<Next>,
     /// A task that is ready, but not saved as such yet: with luck, it is claimed in the same breath.
     pub(super) starting: Option<(rows::ReadyTask, QueueName)>,
+    /// Versions that this program cannot read, as a JSON list.
+    pub(super) unreadable: Arc<str>,
+    /// How many rows this commit may still cancel or delete in bulk.
+    pub(super) rows_left: i64,
 }
 
 /// Rows that a settlement names: run, step, item.
@@ -83,6 +90,8 @@ impl<'a> Commit<'a> {
             foreseen: None,
             next: None,
             starting: None,
+            unreadable: NOTHING.into(),
+            rows_left: teardown::BUDGET,
         }
     }
 
@@ -121,15 +130,18 @@ impl<'a> Commit<'a> {
         let mut answers: Vec<Option<Result<Answer, StoreError>>> =
             ops.iter().map(|_| None).collect();
 
+        self.lock_runs_of(ops).await?;
         // Submits, settlements and reports come by the hundred and share their statements.
         let (mut submits, mut settlements, mut announced, mut reports) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut deletes = Vec::new();
         for (i, op) in ops.iter().enumerate() {
             match op {
                 Op::Submit(new) => submits.push((i, &**new)),
                 Op::Settle(settlement) => settlements.push((i, &**settlement)),
                 Op::Announce(key, token) => announced.push((*key, *token)),
                 Op::Report(report) => reports.push(report),
+                Op::Delete(run) => deletes.push((i, *run)),
                 _ => {}
             }
         }
@@ -150,9 +162,15 @@ impl<'a> Commit<'a> {
             self.announce(&announced).await?;
         }
         self.report(&reports);
+        if !deletes.is_empty() {
+            let runs: Vec<RunId> = deletes.iter().map(|(_, run)| *run).collect();
+            for ((i, _), answer) in deletes.iter().zip(self.delete(&runs).await?) {
+                answers[*i] = Some(answer);
+            }
+        }
         for (i, op) in ops.iter().enumerate() {
             let answer = match op {
-                Op::Submit(_) | Op::Settle(_) => continue,
+                Op::Submit(_) | Op::Settle(_) | Op::Delete(_) => continue,
                 Op::Announce(..) | Op::Report(AttemptReport { .. }) => Ok(Answer::Done),
                 Op::Act(run, action) => self.act(*run, *action).await?,
                 Op::Register(worker) => {
@@ -175,12 +193,22 @@ impl<'a> Commit<'a> {
                     self.retire(*worker, "stopped");
                     Ok(Answer::Done)
                 }
+                Op::Excuse(worker, tasks) => {
+                    self.excuse(*worker, tasks).await?;
+                    Ok(Answer::Done)
+                }
+                Op::Admit(workflow, limit) => {
+                    self.admit(workflow, *limit).await?;
+                    Ok(Answer::Done)
+                }
+                #[cfg(test)]
+                Op::Panic => panic!("as the test asked for"),
                 Op::Look(queue) => {
                     self.after.looks.insert(queue.clone());
                     Ok(Answer::Done)
                 }
                 Op::Sweep(overdue) => Ok(Answer::Swept(self.sweep(overdue).await?)),
-                Op::Delete(run) => self.delete(*run).await?.map(|()| Answer::Done),
+                Op::TearDown(rows) => Ok(self.tear_down(*rows).await?),
                 Op::Keep(keep) => Ok(self.keep(keep).await?),
                 Op::Forget(what) => Ok(self.forget(what).await?),
                 Op::Told(run, generation) => {
@@ -195,6 +223,39 @@ impl<'a> Commit<'a> {
             .into_iter()
             .map(|a| a.expect("every request was handled"))
             .collect())
+    }
+
+    /// Locks every run that these requests name, and those above them, in one statement and so in one order, where they
+    /// would be locked by several statements otherwise.
+    async fn lock_runs_of(&mut self, ops: &[Op]) -> Result<(), StoreError> {
+        if !self.conn.is_shared() || ops.len() < 2 {
+            return Ok(());
+        }
+        let mut runs = BTreeSet::new();
+        let mut is_mixed = false;
+        for op in ops {
+            match op {
+                Op::Settle(settlement) => drop(runs.insert(settlement.key.run)),
+                Op::Announce(key, _) => {
+                    is_mixed = true;
+                    runs.insert(key.run);
+                }
+                Op::Act(run, _) | Op::Delete(run) | Op::Told(run, _) => {
+                    is_mixed = true;
+                    runs.insert(*run);
+                }
+                Op::Excuse(_, tasks) => {
+                    is_mixed = true;
+                    runs.extend(tasks.iter().map(|key| key.run));
+                }
+                _ => {}
+            }
+        }
+        if is_mixed && runs.len() > 1 {
+            let runs: Vec<RunId> = runs.into_iter().collect();
+            self.load_runs(&runs).await?;
+        }
+        Ok(())
     }
 
     /// The plan of a version, from memory or compiled from the pinned definition.

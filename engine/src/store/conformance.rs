@@ -24,6 +24,7 @@ macro_rules! on_both {
     };
 }
 
+mod check;
 mod claims;
 mod clients;
 mod columns;
@@ -36,6 +37,7 @@ mod lookups;
 mod outages;
 mod preferences;
 mod queues;
+mod teardowns;
 mod trouble;
 mod workers;
 
@@ -189,7 +191,7 @@ impl Stranger {
     /// Its connection, for a writer to use.
     fn writer(self) -> Connection {
         match self {
-            Self::Sqlite(conn) => Connection::sqlite(conn),
+            Self::Sqlite(conn) => Connection::sqlite(conn, "/nowhere/test.db-wal".into()),
             Self::Postgres(_) => panic!("not asked for"),
         }
     }
@@ -397,8 +399,9 @@ impl House {
         // A look, then the report of what was found, as workers do it.
         let now = self.clock.now();
         let overdue = super::Overdue {
+            leases_before: now,
             workers: Vec::new(),
-            attempts: self.store.overdue(now, 1_000, &[]).await.unwrap(),
+            attempts: self.store.overdue(now, 1_000, &[], now).await.unwrap(),
         };
         match self.store.write(Op::Sweep(overdue)).await.unwrap() {
             Answer::Swept(counts) => counts,

@@ -5,6 +5,7 @@
 //! must bear being sent again.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -12,6 +13,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
 use super::script::Script;
+use super::write_ahead::WriteAheadLog;
 use super::{StoreError, sql};
 use crate::time::{Clock, Timestamp};
 
@@ -34,6 +36,7 @@ pub(super) enum Connection {
     Sqlite {
         conn: SqliteConnection,
         data_version: i64,
+        log: WriteAheadLog,
     },
     Postgres(Box<Postgres>),
 }
@@ -51,10 +54,27 @@ pub(super) struct Postgres {
 }
 
 impl Connection {
-    pub(super) fn sqlite(conn: SqliteConnection) -> Self {
+    /// `log` is the file beside the database that takes what is written first.
+    pub(super) fn sqlite(conn: SqliteConnection, log: PathBuf) -> Self {
         Self::Sqlite {
             conn,
             data_version: 0,
+            log: WriteAheadLog::new(log),
+        }
+    }
+
+    /// Whether other processes lock rows of the same database.
+    pub(super) fn is_shared(&self) -> bool {
+        match self {
+            Self::Sqlite { .. } => false,
+            Self::Postgres(_) => true,
+        }
+    }
+
+    /// Keeps `SQLite`'s write-ahead log from growing without bound.
+    pub(super) async fn bound_log(&mut self) {
+        if let Self::Sqlite { conn, log, .. } = self {
+            log.bound(conn).await;
         }
     }
 
@@ -137,7 +157,9 @@ impl Connection {
     /// Whether others may have written since the last look.
     pub(super) async fn has_news(&mut self, clock: &Clock) -> Result<bool, StoreError> {
         match self {
-            Self::Sqlite { conn, data_version } => {
+            Self::Sqlite {
+                conn, data_version, ..
+            } => {
                 let version = sqlx::query_scalar::<_, i64>(sql::DATA_VERSION)
                     .fetch_one(conn)
                     .await?;

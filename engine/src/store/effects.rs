@@ -1,13 +1,13 @@
 //! What decisions ask for beside the rows they changed.
 
 use super::commit::Commit;
-use super::holdings::Stop;
-use super::op::RunAction;
 use super::{StoreError, rows, sql};
-use crate::id::{QueueName, RunId};
+use crate::id::{QueueName, RunId, WorkflowName};
 use crate::run::{AttemptOutcome, Held, Parent};
 use crate::transition::{ChildOutcome, Effect, Outcome, Proof, Settlement, Workset, item_queue};
-use crate::workflow::plan::StepIndex;
+
+/// Runs of a concurrency key that one commit lets go on at most.
+const MAX_ADMITTED: i64 = 100;
 
 impl Commit<'_> {
     /// Performs the effects; returns what they mean to the runs above.
@@ -109,55 +109,55 @@ impl Commit<'_> {
         self.after.rings.extend(names);
     }
 
-    /// Stops what has not ended: in the database now, in the workers after the commit.
-    async fn cancel_tasks(
-        &mut self,
-        run: RunId,
-        except: Option<StepIndex>,
-        only: Option<StepIndex>,
-    ) -> Result<(), StoreError> {
-        let spared = except.map_or(-1, i64::from);
-        let chosen = only.map_or(-1, i64::from);
-        let parameters = [run.to_string().into(), chosen.into()];
-        let children = self.ask(&sql::LIVE_CHILDREN, parameters).await?;
-        for statement in [&sql::CANCEL_ATTEMPTS, &sql::CANCEL_TASKS] {
-            let which = [run.to_string().into(), spared.into(), chosen.into()];
-            let when = [self.now.0.into()];
-            self.script.push(statement, which.into_iter().chain(when));
-        }
-        self.after.stops.push(Stop { run, only, except });
-        self.ring_capped();
-        for child in children {
-            let child = child.parse().map_err(|_| StoreError::Corrupt {
-                what: "task_runs.child_run",
-                detail: child,
-            })?;
-            // Ended already is as good as cancelled.
-            let _ = Box::pin(self.act(child, RunAction::Cancel)).await?;
-        }
-        Ok(())
-    }
-
     /// A run of a concurrency key has ended: the oldest that waits may begin.
     async fn release_concurrency(&mut self, ended: &Workset) -> Result<(), StoreError> {
         let Some(key) = ended.run.concurrency_key.clone() else {
             return Ok(());
         };
-        let workflow = ended.run.workflow.clone();
         let limit = ended.plan.concurrency.as_ref();
         let limit = limit.map_or(i64::MAX, |(_, limit)| i64::from(*limit));
-        if self.active_runs(workflow.as_str(), &key).await? >= limit {
-            return Ok(());
-        }
-        let which = [workflow.as_str().into(), (&*key).into()];
-        let Some(next) = self.ask(&sql::NEXT_QUEUED, which).await?.pop() else {
-            return Ok(());
-        };
-        self.script
-            .push(&sql::SET_QUEUED, [next.as_str().into(), 0.into()]);
-        let queues = self.ask(&sql::RELEASE_RUN, [next.into()]).await?;
-        self.ring_named(&queues);
+        let workflow = ended.run.workflow.clone();
+        self.admit_key(&workflow, &key, limit).await?;
         Ok(())
+    }
+
+    /// A workflow's limit may have been raised since the runs that wait for it were submitted.
+    pub(super) async fn admit(
+        &mut self,
+        workflow: &WorkflowName,
+        limit: i64,
+    ) -> Result<(), StoreError> {
+        let keys = self
+            .ask(&sql::WAITING_KEYS, [workflow.as_str().into()])
+            .await?;
+        for key in keys {
+            self.admit_key(workflow, &key, limit).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets runs of a concurrency key go on, those that wait longest first, until its limit is reached; returns how many
+    /// are under way then.
+    pub(super) async fn admit_key(
+        &mut self,
+        workflow: &WorkflowName,
+        key: &str,
+        limit: i64,
+    ) -> Result<i64, StoreError> {
+        let mut active = self.active_runs(workflow.as_str(), key).await?;
+        let most = active.saturating_add(MAX_ADMITTED).min(limit);
+        while active < most {
+            let which = [workflow.as_str().into(), key.into()];
+            let Some(next) = self.ask(&sql::NEXT_QUEUED, which).await?.pop() else {
+                break;
+            };
+            self.script
+                .push(&sql::SET_QUEUED, [next.as_str().into(), 0.into()]);
+            let queues = self.ask(&sql::RELEASE_RUN, [next.into()]).await?;
+            self.ring_named(&queues);
+            active += 1;
+        }
+        Ok(active)
     }
 }
 

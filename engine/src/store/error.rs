@@ -86,6 +86,18 @@ pub enum StoreError {
         /// The database's own words.
         detail: String,
     },
+    /// A decision panicked; nothing was done.
+    #[error("a bug in the engine kept this from being done: {detail}; please report it")]
+    Panicked {
+        /// What the panic said.
+        detail: String,
+    },
+    /// A run with many tasks was cancelled or has failed a moment ago.
+    #[error("run {run} has ended, but its tasks are still being cancelled; try again in a moment")]
+    Cancelling {
+        /// The run.
+        run: String,
+    },
     /// The engine has been shut down.
     #[error("the engine is shut down")]
     Closed,
@@ -99,13 +111,15 @@ impl StoreError {
             Self::Locked { .. }
             | Self::Full { .. }
             | Self::Unreachable { .. }
-            | Self::Raced { .. } => true,
+            | Self::Raced { .. }
+            | Self::Cancelling { .. } => true,
             Self::NotFound { .. }
             | Self::KeyReused { .. }
             | Self::CannotOpen { .. }
             | Self::Newer { .. }
             | Self::Corrupt { .. }
             | Self::Other { .. }
+            | Self::Panicked { .. }
             | Self::Closed => false,
         }
     }

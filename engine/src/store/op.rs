@@ -6,7 +6,7 @@ use super::cleaning::Forget;
 use super::queues::QueueAction;
 use super::records::{Fire, Keep};
 use super::workers::{Wanted, WorkerAction, WorkerStatus};
-use crate::id::{QueueName, RunId, WorkerId};
+use crate::id::{QueueName, RunId, WorkerId, WorkflowName};
 use crate::run::{RunState, TaskKey};
 use crate::task::{LogLine, Progress};
 use crate::time::Timestamp;
@@ -40,6 +40,13 @@ pub(crate) enum Op {
     Purge(QueueName),
     /// A worker process ends in good order.
     Retire(WorkerId),
+    /// A worker that was given up for lost is there after all: what it held did not kill it.
+    Excuse(WorkerId, Vec<TaskKey>),
+    /// A workflow's concurrency limit is this now: of each key, as many runs as it allows may go on.
+    Admit(WorkflowName, i64),
+    /// A bug in a decision.
+    #[cfg(test)]
+    Panic,
     /// Tell that an attempt is under way.
     Announce(TaskKey, i64),
     /// Another process says that this queue has work.
@@ -48,6 +55,8 @@ pub(crate) enum Op {
     Sweep(Overdue),
     /// Forget a finished run and all that belongs to it.
     Delete(RunId),
+    /// Go on with the trees that are being cancelled or deleted, for so many rows.
+    TearDown(i64),
     /// Keep, change or forget a record.
     Keep(Keep),
     /// Forget what nobody needs any more.
@@ -58,9 +67,18 @@ pub(crate) enum Op {
     Fire(Box<Fire>),
 }
 
+impl Op {
+    /// Whether it finds for itself which runs it changes, and so must not share a commit with others.
+    pub(super) fn is_alone(&self) -> bool {
+        matches!(self, Self::Purge(_) | Self::Sweep(_) | Self::TearDown(_))
+    }
+}
+
 /// What a look around found: workers that are gone, and attempts that are overdue.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Overdue {
+    /// Leases that ended before this are over: now, or never while workers could not renew them.
+    pub(crate) leases_before: Timestamp,
     pub(crate) workers: Vec<WorkerId>,
     /// With the token each attempt was claimed with, and whether its worker is gone.
     pub(crate) attempts: Vec<(TaskKey, i64, bool)>,
@@ -145,6 +163,8 @@ pub(crate) enum Answer {
     Swept(SweepCounts),
     /// The record's revision, 0 once it is gone; `None` when it is not as the writer saw it.
     Kept(Option<i64>),
+    /// Rows that a portion of a teardown took, and whether there is more to do.
+    TornDown { rows: u64, is_more: bool },
     /// How much was forgotten, where it is counted.
     Forgotten(u64),
     /// The runs begun, and whether each is a new one; `None` when the record was not as seen.

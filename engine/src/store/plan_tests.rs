@@ -57,10 +57,47 @@ static HOT: &[&Statement] = &[
     &sql::OLD_EVENTS,
     &sql::ENDED_SINCE,
     &sql::QUARANTINED_SINCE,
-    &sql::FORGET_LOGS,
-    &sql::FORGET_EVENTS,
+    &sql::LIVE_TASKS,
+    &sql::LIVE_TASKS_OF_MANY,
+    &sql::CANCEL_ATTEMPTS,
+    &sql::CANCEL_ATTEMPTS_OF_MANY,
+    &sql::CANCEL_TASKS_OF_MANY,
+    &sql::CHILD_RUNS,
+    &sql::DELETE_RUNS,
+    &sql::DELETE_TAGS_OF,
+    &sql::DELETE_TASKS,
+    &sql::DELETE_ATTEMPTS,
+    &sql::DELETE_EVENTS,
+    &sql::DELETE_LOGS,
     &sql::DELETE_CACHE,
     &sql::DELETE_ARTIFACTS,
+    &sql::HELD_BY,
+    &sql::CLAIMED,
+    &sql::DEAD_WORKERS,
+    &sql::RETURN_CLAIMS,
+    &sql::EXCUSE_ATTEMPTS,
+    &sql::EXCUSE_TASKS,
+    &sql::NEXT_QUEUED,
+    &sql::WORKING,
+    &sql::COUNT_PLACES,
+];
+
+/// Indexes of what is never much: they may be read from end to end.
+const LITTLE_INDEXES: &[&str] = &[
+    // Attempts under way: no more than all workers have slots.
+    "task_runs_claimed",
+    "workers_live",
+];
+
+/// Statements that read an index from end to end, and why they may.
+const WHOLE_INDEX: &[(&str, &str)] = &[
+    // Counts what waits, by queue, from the index alone.
+    ("QUEUES_READY", "task_runs_ready"),
+    ("QUEUES_WAITING", "task_runs_held"),
+    // End with the first they find.
+    ("ANY_UNFINISHED", "runs_unfinished"),
+    // Holds runs whose end somebody is still to be told.
+    ("UNTOLD", "runs_to_tell"),
 ];
 
 #[tokio::test]
@@ -69,6 +106,7 @@ async fn hot_statements_go_by_key_or_index() {
     let (mut conn, _) = open::sqlite::connect(&folder.path().join("plan.db"), Durability::Full)
         .await
         .expect("it opens");
+    let mut scans = Vec::new();
     for statement in HOT.iter().copied().chain(runs::all()) {
         let name = statement.name;
         let text = statement.text(Dialect::Sqlite);
@@ -83,17 +121,19 @@ async fn hot_statements_go_by_key_or_index() {
             .collect();
         for line in &plan {
             // A list in a parameter is read whole, and so is what a sub-query found.
-            let little = ["VIRTUAL TABLE", "USING", "(subquery", "CONSTANT ROW"];
+            let little = ["VIRTUAL TABLE", "(subquery", "CONSTANT ROW"];
             let found = line.strip_prefix("SCAN ").unwrap_or_default();
+            let index = found.split("INDEX ").nth(1).unwrap_or_default();
             let reads_little = little.iter().any(|word| line.contains(word))
+                || LITTLE_INDEXES.contains(&index)
+                || WHOLE_INDEX.contains(&(name, index))
                 || plan.contains(&format!("MATERIALIZE {found}"));
             // The outer layer reads what the inner one found.
             let is_window = plan.contains(&format!("CO-ROUTINE {found}"));
             let scans_table = line.starts_with("SCAN") && !reads_little && !is_window;
-            assert!(
-                !scans_table && !line.contains("AUTOMATIC"),
-                "{name} would scan: {plan:#?}"
-            );
+            if scans_table || line.contains("AUTOMATIC") {
+                scans.push(format!("{name}: {line}"));
+            }
         }
         // Releasing the next of ten thousand held items must not look at those already released.
         if name.starts_with("release_") {
@@ -103,6 +143,7 @@ async fn hot_statements_go_by_key_or_index() {
             );
         }
     }
+    assert!(scans.is_empty(), "{scans:#?}");
 }
 
 #[tokio::test]
@@ -122,7 +163,10 @@ async fn every_statement_prepares() {
 
 /// Statements that go through whole tables by their nature: a recount, a list of everything.
 const WHOLE: &[&str] = &[
-    "check_counters",
+    "audit_orphans",
+    "ANY_TEARDOWN",
+    "cancellations",
+    "deletions",
     "COUNTS",
     "REFERENCED",
     "LIVE_WORKERS",

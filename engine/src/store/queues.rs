@@ -133,11 +133,16 @@ impl Commit<'_> {
         let found = self.ask(&sql::WAITING_RUNS, which).await?;
         let mut seen = BTreeSet::new();
         let mut purged = 0;
+        let mut runs = Vec::with_capacity(found.len());
         for id in &found {
-            let run: RunId = id.parse().map_err(|_| StoreError::Corrupt {
+            runs.push(id.parse::<RunId>().map_err(|_| StoreError::Corrupt {
                 what: "task_runs.run_id",
                 detail: id.clone(),
-            })?;
+            })?);
+        }
+        // All of them at once, and so in the order in which everybody locks.
+        self.load_runs(&runs).await?;
+        for (id, run) in found.iter().zip(runs) {
             let Some(root) = self.root_of(run).await? else {
                 continue;
             };

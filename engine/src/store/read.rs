@@ -475,11 +475,6 @@ impl Store {
         Ok(artifacts.collect())
     }
 
-    /// Broken promises, one sentence each; empty is good.
-    pub(crate) async fn check(&self) -> Result<Vec<String>, StoreError> {
-        self.readers.texts(&sql::CHECK_COUNTERS, []).await
-    }
-
     pub(crate) async fn live_workers(&self) -> Result<Vec<(WorkerId, String)>, StoreError> {
         self.readers.rows(&sql::LIVE_WORKERS, []).await
     }
@@ -490,9 +485,15 @@ impl Store {
         now: Timestamp,
         grace_ms: i64,
         dead: &[WorkerId],
+        leases_before: Timestamp,
     ) -> Result<Vec<(TaskKey, i64, bool)>, StoreError> {
         type Columns = (RunId, StepIndex, i32, i64, i64);
-        let which = [now.0.into(), grace_ms.into(), rows::json(dead).into()];
+        let which = [
+            now.0.into(),
+            grace_ms.into(),
+            rows::json(dead).into(),
+            leases_before.0.into(),
+        ];
         let found: Vec<Columns> = self.readers.rows(&sql::OVERDUE_TASKS, which).await?;
         let attempts = found
             .into_iter()
@@ -515,12 +516,25 @@ impl Store {
         Ok(held.collect())
     }
 
+    /// Workflows of which runs wait for others of their concurrency key.
+    pub(crate) async fn waiting_workflows(&self) -> Result<Vec<WorkflowName>, StoreError> {
+        let found = self.readers.texts(&sql::WAITING_WORKFLOWS, []).await?;
+        Ok(found
+            .iter()
+            .filter_map(|name| WorkflowName::new(name).ok())
+            .collect())
+    }
+
     /// Whether a run's time is up, or a worker's lease has ended.
-    pub(crate) async fn has_late(&self, now: Timestamp) -> Result<bool, StoreError> {
-        for question in [&sql::LATE_RUNS, &sql::DEAD_WORKERS] {
+    pub(crate) async fn has_late(
+        &self,
+        now: Timestamp,
+        leases_before: Timestamp,
+    ) -> Result<bool, StoreError> {
+        for (question, before) in [(&sql::LATE_RUNS, now), (&sql::DEAD_WORKERS, leases_before)] {
             if !self
                 .readers
-                .texts(question, [now.0.into()])
+                .texts(question, [before.0.into()])
                 .await?
                 .is_empty()
             {

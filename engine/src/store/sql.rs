@@ -34,6 +34,33 @@ pub(super) static LOAD_TOP_RUNS: Statement = Statement::pair(
     include_str!("sql/postgres/load_top_runs.sql"),
 );
 
+/// The run of a concurrency key that waits longest. One that somebody is at is left to them, and to the next look.
+pub(super) static NEXT_QUEUED: Statement = Statement::pair(
+    "next_queued",
+    "select id from runs where workflow = $1 and concurrency_key = $2 and concurrency_key is not null \
+    and finished_at is null and queued = 1 order by id limit 1",
+    "select id from runs where workflow = $1 and concurrency_key = $2 and concurrency_key is not null \
+    and finished_at is null and queued = 1 order by id limit 1 for no key update skip locked",
+);
+/// Trees of which tasks are still to be cancelled; $1 at most.
+pub(super) static CANCELLATIONS: Statement = Statement::pair(
+    "cancellations",
+    "select json_array(run_id, only_step, spare_step, after_step, after_item) from teardowns where kind = 'cancel' \
+    order by run_id limit $1",
+    "select json_build_array(run_id, only_step, spare_step, after_step, after_item) from teardowns where kind = 'cancel' \
+    order by run_id limit $1 for update skip locked",
+);
+/// Deleted runs of which something is left; $1 at most. Children first: they are younger. One that is still being
+/// cancelled waits.
+pub(super) static DELETIONS: Statement = Statement::pair(
+    "deletions",
+    "select run_id from teardowns d where kind = 'delete' and not exists ( \
+        select 1 from teardowns c where c.kind = 'cancel' and c.run_id = d.run_id) order by run_id desc limit $1",
+    "select run_id from teardowns d where kind = 'delete' and not exists ( \
+        select 1 from teardowns c where c.kind = 'cancel' and c.run_id = d.run_id) order by run_id desc limit $1 \
+    for update of d skip locked",
+);
+
 macro_rules! unless_changed {
     ($load:literal, $known:literal) => {
         concat!(
@@ -80,7 +107,7 @@ macro_rules! statements {
         );)+
         /// All of the above, for the test that prepares them.
         #[cfg(test)]
-        pub(super) static ALL: &[&Statement] = &[&LOAD_TOP_RUNS, &SAME_RUN, &SAME_TASKS, $(&$shared,)+ $(&$pair,)+ $(&$inline,)+];
+        pub(super) static ALL: &[&Statement] = &[&LOAD_TOP_RUNS, &SAME_RUN, &SAME_TASKS, &NEXT_QUEUED, &CANCELLATIONS, &DELETIONS, $(&$shared,)+ $(&$pair,)+ $(&$inline,)+];
     };
 }
 
@@ -103,6 +130,10 @@ statements! {
         SAVE_PROGRESS = "save_progress";
         CANCEL_ATTEMPTS = "cancel_attempts";
         CANCEL_TASKS = "cancel_tasks";
+        CANCEL_ATTEMPTS_OF_MANY = "cancel_attempts_of_many";
+        CANCEL_TASKS_OF_MANY = "cancel_tasks_of_many";
+        LIVE_TASKS = "live_tasks";
+        LIVE_TASKS_OF_MANY = "live_tasks_of_many";
         RELEASE_ITEM = "release_item";
         RELEASE_TASK = "release_task";
         RESET_ITEMS = "reset_items";
@@ -113,7 +144,8 @@ statements! {
         LOAD_STEPS = "load_steps";
         RUN_VIEWS = "run_views";
         RUN_DETAILS = "run_details";
-        CHECK_COUNTERS = "check_counters";
+        AUDIT_RUNS = "audit_runs";
+        AUDIT_ORPHANS = "audit_orphans";
         WAITING_RUNS = "waiting_runs";
         WORKING = "working";
     }
@@ -135,16 +167,11 @@ statements! {
         ACTIVE_RUNS = "select cast(count(*) as text) from runs \
             where workflow = $1 and concurrency_key = $2 and concurrency_key is not null \
             and finished_at is null and queued = 0";
-        NEXT_QUEUED = "select id from runs \
-            where workflow = $1 and concurrency_key = $2 and concurrency_key is not null \
-            and finished_at is null and queued = 1 order by id limit 1";
         SET_QUEUED = "update runs set queued = $2 where id = $1";
         #[doc = "What only people's actions change."]
         SAVE_TERMS = "update runs set paused = $2, generation = $3 where id = $1";
         SAVE_DEADLINE = "update runs set deadline_at = nullif(cast($2 as bigint), 0) where id = $1";
         RELEASE_RUN = "update task_runs set held = held & ~8 where run_id = $1 and held <> 0 and (held & 8) <> 0 returning queue";
-        LIVE_CHILDREN = "select child_run from task_runs \
-            where run_id = $1 and state = 'running' and child_run is not null and ($2 < 0 or (step = $2 and item >= 0))";
         PAUSE_TASKS = "update task_runs set held = held | 1 where run_id = $1 and state in ('ready', 'retrying')";
         RESUME_TASKS = "update task_runs set held = held & ~1 where run_id = $1 and held <> 0 and (held & 1) <> 0 returning queue";
         NEXT_DUE = "select coalesce(cast(min(due_at) as text), '') from task_runs where state = 'retrying' and (held & 16) <> 0";
@@ -156,7 +183,7 @@ statements! {
             rss_bytes = $6, finished = $7, draining = $8, loaded = $9 \
             where id = $1 and state = 'live' returning coalesce(wanted, '')";
         #[doc = "Workers come and go by the hour where they begin anew after so many tasks."]
-        FORGET_WORKERS = "delete from workers where state <> 'live' and seen_at < $1 returning id";
+        FORGET_WORKERS = "delete from workers where id in (select id from workers where state <> 'live' and seen_at < $1 limit 1000) returning id";
         WISHES = "select json_array(id, coalesce(wanted, '{}')) from workers where state = 'live' \
             and (cast($1 as text) is null or id = $1) order by id";
         WISH = "update workers set wanted = $2 where id = $1 and state = 'live'";
@@ -167,7 +194,6 @@ statements! {
             draining, wanted, state, started_at, seen_at, loaded) from workers where state <> 'live' and seen_at > $1 order by seen_at desc limit 200";
 
         INSERT_TAGS = "insert into run_tags (tag, run_id) select value ->> 0, value ->> 1 from json_rows($1) where true on conflict do nothing";
-        DELETE_TAGS = "delete from run_tags where run_id = $1";
         #[doc = "Results that a run takes over from another: $1 from, $2 to, $3 steps."]
         COPY_STEPS = "insert into task_runs (run_id, step, item, state, queue, priority, due_at, attempt, started_at, \
             announced, finished_at, total, failed, input, output, error, cached) \
@@ -204,8 +230,8 @@ statements! {
         FORGET_QUEUE = "delete from queues where name = $1 and paused = 0 and cap is null";
         QUEUES_READY = "select json_array(queue, count(*), min(due_at)) from task_runs indexed by task_runs_ready \
             where state in ('ready', 'retrying') and held = 0 group by queue";
-        QUEUES_RUNNING = "select json_array(queue, count(*)) from task_runs indexed by task_runs_running \
-            where state = 'running' group by queue";
+        QUEUES_RUNNING = "select json_array(queue, count(*)) from task_runs indexed by task_runs_claimed \
+            where token is not null group by queue";
         QUEUES_WAITING = "select json_array(queue, count(*)) from task_runs indexed by task_runs_held \
             where held <> 0 and state in ('ready', 'retrying') group by queue";
 
@@ -214,25 +240,62 @@ statements! {
         LOSE_WORKERS = "update workers set state = 'lost' where state = 'live' and lease_until < $1 returning id";
         LATE_RUNS = "select id from runs where deadline_at is not null \
             and finished_at is null and deadline_at < $1 and failure is null limit 100";
-        HELD_BY = "select json_array(t.run_id, t.step, t.item, t.token) from runs r \
-            cross join task_runs t on t.run_id = r.id \
-            where r.finished_at is null and t.worker_id = $1 and t.state = 'running' \
-            and t.token is not null and t.started_at < $2 limit 50000";
+        HELD_BY = "select json_array(run_id, step, item, token) from task_runs indexed by task_runs_claimed \
+            where token is not null and worker_id = $1 and started_at < $2 limit 50000";
         #[doc = "What `claim` answers with, asked again: for claims whose commit was not answered."]
-        CLAIMED = "select json_array(t.run_id, t.step, t.item, t.attempt, t.queue, t.input, ( \
-            select json_array(workflow, version, no_cache, depth, priority, case when octet_length(inputs) <= 512 then inputs end) \
-            from runs where id = t.run_id), t.memory_bytes) from runs r cross join task_runs t on t.run_id = r.id \
-            where r.finished_at is null and t.state = 'running' and t.worker_id = $1 and t.token = $2";
+        CLAIMED = "select {claim} from task_runs t indexed by task_runs_claimed \
+            where t.token is not null and t.worker_id = $1 and t.token = $2";
+        #[doc = "Claims that their worker cannot run, as if they had never been: $1 = [[run, step, item, token], …]."]
+        RETURN_CLAIMS = "update task_runs set state = 'ready', token = null, worker_id = null, started_at = null, \
+            deadline_at = null, attempt = attempt - 1 \
+            from (select value ->> 0 as run_id, cast(value ->> 1 as integer) as step, cast(value ->> 2 as integer) as item, \
+            cast(value ->> 3 as bigint) as token from json_rows($1)) j \
+            where task_runs.run_id = j.run_id and task_runs.step = j.step and task_runs.item = j.item and task_runs.token = j.token";
+        #[doc = "Attempts that were given up with their worker, which is there after all: $1 worker, $2 = [[run, step, item], …]."]
+        EXCUSE_ATTEMPTS = "update attempts set outcome = 'released' \
+            from (select value ->> 0 as run_id, cast(value ->> 1 as integer) as step, cast(value ->> 2 as integer) as item from json_rows($2)) j \
+            where attempts.run_id = j.run_id and attempts.step = j.step and attempts.item = j.item \
+            and attempts.worker_id = $1 and attempts.outcome = 'lost' \
+            returning json_array(attempts.run_id, attempts.step, attempts.item)";
+        EXCUSE_TASKS = "update task_runs set losses = losses - 1 \
+            from (select value ->> 0 as run_id, cast(value ->> 1 as integer) as step, cast(value ->> 2 as integer) as item from json_rows($1)) j \
+            where task_runs.run_id = j.run_id and task_runs.step = j.step and task_runs.item = j.item and task_runs.losses > 0 \
+            and task_runs.state in ('blocked', 'ready', 'running', 'retrying')";
+        WAITING_WORKFLOWS = "select distinct workflow from runs indexed by runs_by_concurrency \
+            where concurrency_key is not null and finished_at is null and queued = 1 limit 100";
+        WAITING_KEYS = "select distinct concurrency_key from runs indexed by runs_by_concurrency \
+            where workflow = $1 and concurrency_key is not null and finished_at is null and queued = 1 limit 100";
         SET_PLACES = "update runs set active = $2, waiting = $3 where id = $1";
         LIVE_WORKERS = "select json_array(id, host) from workers where state = 'live'";
 
-        DELETE_TASKS = "delete from task_runs where run_id = $1";
-        DELETE_ATTEMPTS = "delete from attempts where run_id = $1";
-        DELETE_EVENTS = "delete from events where run_id = $1";
-        DELETE_LOGS = "delete from logs where run_id = $1";
-        DELETE_ARTIFACTS = "delete from artifacts where run_id = $1";
-        DELETE_CACHE = "delete from step_cache where run_id = $1";
-        DELETE_RUN = "delete from runs where id = $1";
+        #[doc = "Runs whose tasks are still to be cancelled: what is left of them is in `teardowns`."]
+        IS_CANCELLING = "select run_id from teardowns where kind = 'cancel' and run_id in (select value from json_texts($1))";
+        ANY_TEARDOWN = "select '1' from teardowns limit 1";
+        KEEP_CANCELLATIONS = "insert into teardowns (kind, run_id, only_step, spare_step, after_step, after_item) \
+            select 'cancel', value ->> 0, cast(value ->> 1 as integer), cast(value ->> 2 as integer), \
+            cast(value ->> 3 as integer), cast(value ->> 4 as integer) from json_rows($1) where true \
+            on conflict (kind, run_id, only_step) do update set after_step = excluded.after_step, after_item = excluded.after_item";
+        FORGET_CANCELLATION = "delete from teardowns where kind = 'cancel' and run_id = $1 and only_step = $2";
+        KEEP_DELETIONS = "insert into teardowns (kind, run_id) select 'delete', value from json_texts($1) where true \
+            on conflict (kind, run_id, only_step) do nothing";
+        FORGET_DELETIONS = "delete from teardowns where kind = 'delete' and run_id in (select value from json_texts($1))";
+        CHILD_RUNS = "select json_array(id, case when finished_at is null then 0 else 1 end) from runs \
+            where parent_run is not null and parent_run in (select value from json_texts($1)) limit $2";
+        DELETE_RUNS = "delete from runs where id in (select value from json_texts($1))";
+        DELETE_TAGS_OF = "delete from run_tags where run_id in (select value from json_texts($1))";
+        DELETE_TASKS = "delete from task_runs where (run_id, step, item) in (select run_id, step, item from task_runs \
+            where run_id in (select value from json_texts($1)) limit $2) returning 'tasks'";
+        DELETE_ATTEMPTS = "delete from attempts where (run_id, step, item, attempt) in (select run_id, step, item, attempt from attempts \
+            where run_id in (select value from json_texts($1)) limit $2) returning 'attempts'";
+        DELETE_EVENTS = "delete from events where position in (select position from events \
+            where run_id in (select value from json_texts($1)) order by run_id, seq limit $2) returning 'events'";
+        DELETE_LOGS = "delete from logs where (run_id, step, item, attempt, line) in (select run_id, step, item, attempt, line from logs \
+            where run_id in (select value from json_texts($1)) limit $2) returning 'logs'";
+        DELETE_ARTIFACTS = "delete from artifacts where (run_id, step, item, attempt, ordinal) in ( \
+            select run_id, step, item, attempt, ordinal from artifacts \
+            where run_id in (select value from json_texts($1)) limit $2) returning 'artifacts'";
+        DELETE_CACHE = "delete from step_cache where key in (select key from step_cache \
+            where run_id in (select value from json_texts($1)) limit $2) returning 'cache'";
 
         OUTPUTS = "select json_array(item, state, output, error) from task_runs \
             where run_id = $1 and step = $2 order by item";
@@ -243,8 +306,8 @@ statements! {
         TRIES = "select json_array(tries) from task_runs where run_id = $1 and step = $2 and item = $3";
         PROGRESS = "select json_array(step, item, progress) from task_runs \
             where run_id = $1 and state = 'running' and progress is not null";
-        PREVIEWS = "select progress from task_runs indexed by task_runs_running \
-            where state = 'running' and progress like '%\"preview\"%'";
+        PREVIEWS = "select progress from task_runs indexed by task_runs_claimed \
+            where token is not null and progress like '%\"preview\"%'";
         TASK_ROWS = "select json_array(step, item, state, held, queue, attempt, total, open, failed, \
             started_at, finished_at, due_at, child_run, output, error, cached, progress) from task_runs \
             where run_id = $1 and (item < 0 or $2 <> 0) order by step, item";
@@ -275,32 +338,26 @@ statements! {
             where l.run_id < $2 and r.finished_at is not null and r.finished_at < $1 order by l.run_id limit 200";
         OLD_EVENTS = "select distinct e.run_id from events e cross join runs r on r.id = e.run_id \
             where e.run_id < $2 and r.finished_at is not null and r.finished_at < $1 order by e.run_id limit 200";
-        FORGET_LOGS = "delete from logs where run_id in (select value from json_texts($1))";
-        FORGET_EVENTS = "delete from events where run_id in (select value from json_texts($1))";
-        FORGET_CACHE = "delete from step_cache where created_at < $1 returning '1'";
-        #[doc = "A run and all that do the work of its steps."]
-        RUNS_BELOW = "with recursive below (id) as (select id from runs where id = $1 \
-            union all select r.id from below b cross join runs r on r.parent_run = b.id) select id from below";
+        FORGET_CACHE = "delete from step_cache where key in (select key from step_cache where created_at < $1 limit 1000) returning '1'";
         #[doc = "How runs that began since then have ended."]
         ENDED_SINCE = "select json_array(workflow, state, count(*)) from runs where id >= $1 and created_at >= $2 and finished_at is not null \
             and parent_run is null group by workflow, state";
         #[doc = "Which runs were given up since then, because their work kills workers."]
         QUARANTINED_SINCE = "select json_array(id, workflow, failure) from runs where finished_at is not null \
             and state in ('failed', 'cancelled') and id >= $1 and finished_at >= $2 and failure like '%quarantined%' order by id limit 100";
+        RUNS_AFTER = "select id from runs where id > $1 order by id limit $2";
         ANY_UNFINISHED = "select '1' from runs where finished_at is null limit 1";
         COUNTS = "select json_array(state, count(*)) from runs group by state order by state";
         REFERENCED = "select json_array(digest, name, media_type, size_bytes) from artifacts";
     }
 }
 
-/// Everything that belongs to a run, and the run last.
-pub(super) static DELETE_WHOLE_RUN: [&Statement; 8] = [
+/// What belongs to runs, so many rows of each table at a time; each row deleted answers with its table's name.
+pub(super) static DELETE_BELONGINGS: [&Statement; 6] = [
     &DELETE_TASKS,
     &DELETE_ATTEMPTS,
     &DELETE_EVENTS,
     &DELETE_LOGS,
     &DELETE_ARTIFACTS,
     &DELETE_CACHE,
-    &DELETE_TAGS,
-    &DELETE_RUN,
 ];

@@ -9,11 +9,39 @@
 //! | `json_rows($1)` | `jsonb_each($1)` | `jsonb_array_elements($1::jsonb)` |
 //! | `json_texts($1)` | `jsonb_each($1)` | `jsonb_array_elements_text($1::jsonb)` |
 //! | `json_array(…)` | the same | `json_build_array(…)` |
+//! | `json_object(…)` | the same | `json_build_object(…)` |
 //! | `json_group_array(…)` | the same | `coalesce(json_agg(…), '[]')` |
 //! | `cross join` (in this order) | the same | `join` |
 //! | `indexed by x` | the same | nothing |
+//!
+//! What several statements say alike is a fragment: `{claimable}` in a text stands for `sql/fragments/claimable*.sql`.
 
 use std::sync::OnceLock;
+
+/// What stands in a text for what several statements share: its name, and what each database says. Those that
+/// refer to others come first.
+static FRAGMENTS: [(&str, &str, &str); 4] = [
+    (
+        "{claimable}",
+        include_str!("sql/fragments/claimable.sqlite.sql"),
+        include_str!("sql/fragments/claimable.postgres.sql"),
+    ),
+    (
+        "{cancelled}",
+        include_str!("sql/fragments/cancelled.sql"),
+        include_str!("sql/fragments/cancelled.sql"),
+    ),
+    (
+        "{room}",
+        include_str!("sql/fragments/room.sqlite.sql"),
+        include_str!("sql/fragments/room.postgres.sql"),
+    ),
+    (
+        "{claim}",
+        include_str!("sql/fragments/claim.sqlite.sql"),
+        include_str!("sql/fragments/claim.postgres.sql"),
+    ),
+];
 
 /// Which database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,20 +89,37 @@ impl Statement {
     pub(super) fn text(&'static self, dialect: Dialect) -> &'static str {
         match dialect {
             Dialect::Sqlite => self.said[0].get_or_init(|| {
-                let text = self.text.trim_end().replace("json_rows(", "jsonb_each(");
+                let text = expand(self.text.trim_end(), dialect);
+                let text = text.replace("json_rows(", "jsonb_each(");
                 text.replace("json_texts(", "jsonb_each(")
             }),
             Dialect::Postgres => self.said[1].get_or_init(|| match self.postgres {
-                Some(text) => text.trim_end().to_owned(),
-                None => translate(self.text.trim_end()),
+                Some(text) => expand(text.trim_end(), dialect),
+                None => translate(&expand(self.text.trim_end(), dialect)),
             }),
         }
     }
 }
 
+/// Puts the fragments in.
+fn expand(text: &str, dialect: Dialect) -> String {
+    let mut text = text.to_owned();
+    for (name, sqlite, postgres) in FRAGMENTS {
+        if text.contains(name) {
+            let fragment = match dialect {
+                Dialect::Sqlite => sqlite.trim_end().to_owned(),
+                Dialect::Postgres => translate(postgres.trim_end()),
+            };
+            text = text.replace(name, &fragment);
+        }
+    }
+    text
+}
+
 fn translate(text: &str) -> String {
     let text = text
         .replace("json_array(", "json_build_array(")
+        .replace("json_object(", "json_build_object(")
         .replace("cross join ", "join ");
     let text = aggregate(&text);
     let text = cast_parameter(&text, "json_rows(", "jsonb_array_elements(");

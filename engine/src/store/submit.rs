@@ -184,7 +184,9 @@ impl Commit<'_> {
             .iter()
             .filter(|(other, queued)| !queued && is_rival(other));
         let ahead = i64::try_from(ahead.count()).unwrap_or(i64::MAX);
-        let active = self.active_runs(run.plan.name.as_str(), key).await?;
+        // Where the limit was raised, those that wait go first.
+        let limit_now = i64::from(*limit).saturating_sub(ahead);
+        let active = self.admit_key(&run.plan.name, key, limit_now).await?;
         Ok(active.saturating_add(ahead) >= i64::from(*limit))
     }
 

@@ -6,12 +6,15 @@
 //! for the answer a moment before it goes to sleep, and is woken directly.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
+
+use super::writer::message_of;
 
 /// How long to look before sleeping: about what one statement takes.
 const LOOK: Duration = Duration::from_micros(40);
@@ -33,11 +36,12 @@ impl Wake for Bell {
     }
 }
 
-/// Runs a future to its end on a thread of its own; timers are the present runtime's.
+/// Runs a future to its end on a thread of its own; timers are the present runtime's. `on_panic` is told what a panic
+/// of it said, and is the last that runs there then.
 ///
 /// # Panics
 /// When the system has no thread to give, or there is no runtime.
-pub(super) fn run<F>(name: &str, future: F)
+pub(super) fn run<F>(name: &str, future: F, on_panic: impl FnOnce(String) + Send + 'static)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -45,7 +49,10 @@ where
     let thread = std::thread::Builder::new().name(name.to_owned());
     let started = thread.spawn(move || {
         let _entered = runtime.enter();
-        block_on(future);
+        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| block_on(future)));
+        if let Err(panic) = ended {
+            on_panic(message_of(&*panic));
+        }
     });
     started.expect("the system has a thread for the writer");
 }
@@ -83,17 +90,29 @@ mod tests {
     async fn what_runs_there_can_wait_for_channels_and_timers() {
         let (questions, mut inbox) = tokio::sync::mpsc::unbounded_channel::<u32>();
         let (outbox, mut answers) = tokio::sync::mpsc::unbounded_channel();
-        run("test", async move {
-            while let Some(question) = inbox.recv().await {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                let _ = outbox.send(question + 1);
-            }
-        });
+        run(
+            "test",
+            async move {
+                while let Some(question) = inbox.recv().await {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    let _ = outbox.send(question + 1);
+                }
+            },
+            |_| {},
+        );
         for n in 0..20 {
             questions.send(n).expect("it listens");
             assert_eq!(answers.recv().await, Some(n + 1));
         }
         drop(questions);
         assert_eq!(answers.recv().await, None, "it ends with its future");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told() {
+        let (told, heard) = tokio::sync::oneshot::channel();
+        let end = |what| drop(told.send(what));
+        run("test", async { panic!("so it ends") }, end);
+        assert_eq!(heard.await.as_deref(), Ok("so it ends"));
     }
 }

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use super::commit::Commit;
 use super::op::{AttemptReport, Overdue, SweepCounts};
-use super::{StoreError, sql};
+use super::{StoreError, rows, sql};
 use crate::id::{RunId, WorkerId};
-use crate::run::AttemptOutcome;
+use crate::run::{AttemptOutcome, TaskKey};
 use crate::task::TaskError;
 use crate::time::Timestamp;
 use crate::transition::{Outcome, Proof, Settlement};
@@ -15,6 +15,28 @@ impl Commit<'_> {
     pub(super) fn retire(&mut self, worker: WorkerId, state: &str) {
         let how = [worker.to_string().into(), state.into()];
         self.script.push(&sql::RETIRE_WORKER, how);
+    }
+
+    /// A worker that was given up for lost has come back: what it held did not kill it, and must not be given up for good
+    /// because of it.
+    pub(super) async fn excuse(
+        &mut self,
+        worker: WorkerId,
+        tasks: &[TaskKey],
+    ) -> Result<(), StoreError> {
+        let mut runs: Vec<RunId> = tasks.iter().map(|key| key.run).collect();
+        runs.sort_unstable();
+        runs.dedup();
+        // Whoever decides about them counts losses, too.
+        self.load_runs(&runs).await?;
+        let held: Vec<_> = tasks.iter().map(|t| (t.run, t.step, t.item)).collect();
+        let which = [worker.to_string().into(), rows::json(&held).into()];
+        let excused = self.ask(&sql::EXCUSE_ATTEMPTS, which).await?;
+        if !excused.is_empty() {
+            let excused = format!("[{}]", excused.join(","));
+            self.script.push(&sql::EXCUSE_TASKS, [excused.into()]);
+        }
+        Ok(())
     }
 
     pub(super) fn report(&mut self, reports: &[&AttemptReport]) {
@@ -61,7 +83,7 @@ impl Commit<'_> {
         }
         counts.workers = overdue.workers.len() as u64;
         counts.workers += self
-            .ask(&sql::LOSE_WORKERS, [self.now.0.into()])
+            .ask(&sql::LOSE_WORKERS, [overdue.leases_before.0.into()])
             .await?
             .len() as u64;
         let settlements: Vec<Settlement> = overdue

@@ -9,27 +9,32 @@
 //! When a transaction fails, the batch is halved and each half tried alone, so
 //! that one poisonous request fails by itself.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::any::Any;
+use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::Instrument as _;
 
-use super::claim::{Asked, Claimed, Granted};
+use super::claim::{Asked, Granted};
 use super::commit::{After, Commit};
 use super::connection::Connection;
 use super::demand::Demand;
 use super::foresight::{Foreseen, Foresight, Next, Question};
 use super::notifier::{Herald, Notifier, Tidings};
 use super::op::{Answer, Op};
+use super::outage::Outage;
 use super::plans::Plans;
 use super::preference;
-use super::script::Script;
+use super::teardown::Teardowns;
 use super::{StoreError, sql};
 use crate::id::{QueueName, RunId};
+use crate::run::TaskKey;
 use crate::time::{Clock, Timestamp};
-use crate::workflow::plan::Plan;
 
 /// Requests in one commit at most.
 const MAX_BATCH: usize = 512;
@@ -43,6 +48,9 @@ const MAX_RACES: u32 = 8;
 /// How long to wait between tries to reach a database that is away.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// An empty list, as JSON.
+pub(super) const NOTHING: &str = "[]";
 
 /// Words nobody waits for (progress, log lines) kept while the database is away.
 const MAX_POSTED: usize = 10_000;
@@ -70,6 +78,8 @@ pub(super) struct Writer {
     pub(super) plans: Plans,
     pub(super) clock: Clock,
     pub(super) notifier: Arc<Notifier>,
+    pub(super) teardowns: Arc<Teardowns>,
+    pub(super) outage: Arc<Outage>,
     pub(super) demand: Option<Arc<Demand>>,
     /// Queues believed to have a cap.
     pub(super) capped: Arc<HashSet<QueueName>>,
@@ -85,6 +95,13 @@ pub(super) struct Writer {
     pub(super) doubtful: Option<Asked>,
     /// Reports to come.
     pub(super) foresight: Foresight,
+    /// Versions of definitions that this program cannot read, as a JSON list: claims pass over their runs.
+    pub(super) unreadable: Arc<str>,
+    /// Claimed tasks that this program cannot run, with their token: others may.
+    pub(super) to_return: Vec<(TaskKey, i64)>,
+    /// How often a commit met another process's.
+    #[cfg(test)]
+    pub(super) races: Arc<std::sync::atomic::AtomicU64>,
     /// Told to close: a database that is away is not waited for any more.
     pub(super) is_closing: bool,
     /// Tells other processes, where there are any.
@@ -128,6 +145,7 @@ impl Writer {
             }
             let requests = std::mem::take(&mut batch);
             self.flush(requests).await;
+            self.conn.bound_log().await;
             if let Some(done) = closing {
                 return self.close(Some(done)).await;
             }
@@ -197,10 +215,15 @@ impl Writer {
             ops.iter().map(|_| None).collect();
         // Halves still to be tried; a plain stack, since async functions do not recurse cheaply.
         let mut ranges = Vec::with_capacity(8);
-        ranges.push(0..ops.len());
+        ranges.extend(portions(&ops));
         let (mut races, mut is_resent) = (0, false);
         while let Some(range) = ranges.pop() {
-            match self.commit(&ops[range.clone()], is_resent).await {
+            let commit = AssertUnwindSafe(self.commit(&ops[range.clone()], is_resent));
+            let done = match commit.catch_unwind().await {
+                Ok(done) => done,
+                Err(panic) => Err(self.recover(message_of(&*panic)).await),
+            };
+            match done {
                 Ok(done) => {
                     for (slot, answer) in answers[range].iter_mut().zip(done) {
                         *slot = Some(answer);
@@ -213,6 +236,8 @@ impl Writer {
                 }
                 Err(StoreError::Raced { detail }) if races < MAX_RACES => {
                     races += 1;
+                    #[cfg(test)]
+                    self.races.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                     tracing::debug!(%detail, "met another process at the same rows; trying again");
                     // Whoever waits longest finds the rows free.
                     let pause = Duration::from_millis(1 << races.min(6));
@@ -239,6 +264,16 @@ impl Writer {
             // A caller that no longer listens has given up on the answer, not on the deed.
             let _ = reply.send(answer.expect("every request lies in exactly one range"));
         }
+    }
+
+    /// A decision panicked, in the middle of a transaction. What was asked for is halved until the one that cannot be
+    /// decided fails alone; everybody else's goes on.
+    async fn recover(&mut self, detail: String) -> StoreError {
+        tracing::error!(%detail, "a commit panicked and was undone; this is a bug, please report it");
+        self.foresight = Foresight::default();
+        self.conn.rollback().await;
+        self.ring_all();
+        StoreError::Panicked { detail }
     }
 
     /// Waits until the database is there again; false when told to close meanwhile.
@@ -271,6 +306,7 @@ impl Writer {
             match self.conn.restore(&self.clock).await {
                 Ok(()) => {
                     tracing::info!("the database is back");
+                    self.outage.ended();
                     self.ring_all();
                     self.notifier.foreign();
                     if let Err(error) = self.take_doubtful().await {
@@ -284,19 +320,6 @@ impl Writer {
                 }
             }
         }
-    }
-
-    /// Hands out claims that stand after all, though nobody said so.
-    async fn take_doubtful(&mut self) -> Result<(), StoreError> {
-        let (Some(asked), Some(demand)) = (self.doubtful.take(), self.demand.clone()) else {
-            return Ok(());
-        };
-        let mut script = Script::default();
-        script.push(&sql::CLAIMED, asked.proof(&demand));
-        let rows = self.conn.run(&mut script).await?;
-        let granted = self.grant(asked, &demand, &rows).await?;
-        self.announce(After::default(), granted);
-        Ok(())
     }
 
     /// One transaction: all of `ops`, then claims for whoever has free slots.
@@ -341,6 +364,7 @@ impl Writer {
         commit.is_resent = is_resent;
         commit.capped = Arc::clone(&self.capped);
         commit.foreseen = foreseen;
+        commit.unreadable = Arc::clone(&self.unreadable);
         if let Some(demand) = &demand {
             preference::learn(ops, demand);
         }
@@ -407,61 +431,17 @@ impl Writer {
         }
     }
 
-    /// Turns claimed rows into claims. They stand already: what is not handed
-    /// out here is in nobody's hands until a sweep sees that.
-    async fn grant(
-        &mut self,
-        asked: Asked,
-        demand: &Demand,
-        rows: &[String],
-    ) -> Result<Vec<(usize, Granted)>, StoreError> {
-        let found = Claimed::read(rows)?;
-        let mut plans = HashMap::new();
-        let mut unreadable = HashSet::new();
-        for task in &found {
-            let version = task.version();
-            if plans.contains_key(version) || unreadable.contains(version) {
-                continue;
-            }
-            match self.plan(version).await {
-                Ok(plan) => {
-                    plans.insert(Arc::clone(version), plan);
-                }
-                Err(error) => {
-                    tracing::error!(%error, "runs of version {version} stand still: this program cannot read their definition");
-                    unreadable.insert(Arc::clone(version));
-                }
-            }
-        }
-        // What nobody can run has taken the place of what somebody could; and what was left out comes next.
-        let is_left = asked.has_started_none(demand, &found);
-        let is_short = asked.is_short(demand, &found);
-        self.has_misclaimed = !unreadable.is_empty() || asked.is_partial || is_left || is_short;
-        asked.granted(demand, found, &plans)
-    }
-
-    async fn plan(&mut self, version: &Arc<str>) -> Result<Arc<Plan>, StoreError> {
-        if let Some(plan) = self.plans.get(version) {
-            return Ok(plan);
-        }
-        let mut script = Script::default();
-        script.push(&sql::SPEC, [(&**version).into()]);
-        let spec = self.conn.run(&mut script).await?.pop();
-        let spec = spec.ok_or_else(|| StoreError::Corrupt {
-            what: "workflow_versions",
-            detail: format!("version {version} is missing, though a run refers to it"),
-        })?;
-        self.plans.compile(version, &spec)
-    }
-
     /// What the world may know once it is true.
-    fn announce(&mut self, after: After, claimed: Vec<(usize, Granted)>) {
+    pub(super) fn announce(&mut self, after: After, claimed: Vec<(usize, Granted)>) {
         let now = self.clock.now();
         if after.promoted || self.wake_at.is_some_and(|at| at <= now) {
             self.wake_at = after.next_due;
         }
         if let Some(at) = after.wake_at {
             self.wake_at = Some(self.wake_at.map_or(at, |known| known.min(at)));
+        }
+        if after.has_teardowns {
+            self.teardowns.wanted.notify_one();
         }
         if std::mem::take(&mut self.has_misclaimed) {
             self.wake_at = Some(now);
@@ -494,7 +474,9 @@ impl Writer {
         }
         // What is not for this worker may be for another.
         queues.retain(|queue| {
-            after.is_picky || !demand.is_some_and(|demand| demand.has_all_of(queue))
+            after.is_picky
+                || self.has_unreadable()
+                || !demand.is_some_and(|demand| demand.has_all_of(queue))
         });
         let mut stopped: Vec<RunId> = after.stops.iter().map(|stop| stop.run).collect();
         stopped.sort_unstable();
@@ -519,6 +501,33 @@ impl Writer {
             let _ = done.send(());
         }
     }
+}
+
+/// What a panic said.
+pub(super) fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "no message".to_owned())
+}
+
+/// What shares a commit. Requests that look up for themselves what they change have one of their own: on `PostgreSQL`
+/// they could lock runs in another order than the rest of the batch did.
+fn portions(ops: &[Op]) -> Vec<Range<usize>> {
+    let mut portions = vec![];
+    let mut begin = 0;
+    for (index, op) in ops.iter().enumerate() {
+        if op.is_alone() {
+            portions.extend((begin < index).then_some(begin..index));
+            portions.push(index..index + 1);
+            begin = index + 1;
+        }
+    }
+    if begin < ops.len() || ops.is_empty() {
+        portions.push(begin..ops.len());
+    }
+    // The last is taken first.
+    portions.reverse();
+    portions
 }
 
 /// What waited longest, or what comes next.

@@ -178,13 +178,14 @@ impl Workset {
         let Some(row) = self.row(step, item) else {
             return stale("gone");
         };
-        // What this commit cancels in bulk still looks alive in memory.
-        let is_stopped = self.effects.iter().any(|effect| match effect {
-            Effect::CancelRest { except } => *except != Some(step),
-            Effect::CancelItems { step: mapped } => *mapped == step && item != TaskKey::WHOLE,
-            _ => false,
-        });
-        if is_stopped {
+        // What ends with its run, or with its step, is cancelled in bulk, and some of it in commits to come: until then
+        // its row looks alive.
+        let is_last_word = self.plan.on_failure == Some(step);
+        let has_step_ended = item != TaskKey::WHOLE
+            && self
+                .row(step, TaskKey::WHOLE)
+                .is_some_and(|group| group.state.is_terminal());
+        if has_step_ended || (self.run.failure.is_some() && !is_last_word) {
             return stale(TaskState::Cancelled.as_str());
         }
         let holds = match proof {
@@ -234,6 +235,9 @@ impl Workset {
             if i64::from(index) >= limit {
                 item.state = TaskState::Ready;
                 item.held.add(Held::STEP_LIMIT);
+                if self.run.paused {
+                    item.held.add(Held::PAUSED);
+                }
                 self.insert(item);
             } else {
                 self.insert(item);

@@ -259,6 +259,35 @@ async fn sweeping_twice_or_by_two_processes_loses_an_attempt_once(base: Base) {
 }
 
 /// Between a look and its report, an attempt may have been given up by somebody else and begun anew.
+/// A worker that was away and is back did not crash: what it held loses no more than the time.
+async fn a_worker_that_comes_back_is_excused(base: Base) {
+    let mut house = House::with_slots(&base, 8).await;
+    house.serve();
+    let run = house.submit(ONE).await;
+    for _ in 0..5 {
+        let held = house.next().await;
+        let worker = house.demand.worker();
+        assert_eq!(lose(&house).await.attempts, 1);
+        // It is another's already, and is under way there.
+        let again = house.next().await;
+        let excuse = Op::Excuse(worker, vec![held.claim.key]);
+        house.store.write(excuse).await.unwrap();
+        house.settle(again, Outcome::Released).await.unwrap();
+        drop(held);
+    }
+    assert_eq!(house.state(run).await, RunState::Running, "nobody crashed");
+    let outcomes = house.store.attempts(run).await.unwrap();
+    assert!(
+        outcomes
+            .iter()
+            .all(|a| a.outcome == AttemptOutcome::Released),
+        "{outcomes:?}"
+    );
+    let last = house.next().await;
+    house.settle(last, succeeded()).await.unwrap();
+    house.finish().await;
+}
+
 async fn a_look_from_before_takes_nothing_that_was_claimed_since(base: Base) {
     let mut house = House::new(&base).await;
     house.serve();
@@ -266,13 +295,14 @@ async fn a_look_from_before_takes_nothing_that_was_claimed_since(base: Base) {
     let first = house.next().await;
     house.clock.advance(LEASE + Duration::from_secs(1));
     let now = house.clock.now();
-    let seen = house.store.overdue(now, 1_000, &[]).await.unwrap();
+    let seen = house.store.overdue(now, 1_000, &[], now).await.unwrap();
     assert_eq!(seen, [(first.claim.key, first.claim.token, true)]);
     drop(first);
     assert_eq!(lose(&house).await.attempts, 1);
     let second = house.next().await;
     assert_eq!(second.claim.attempt, 2);
     let late = super::super::Overdue {
+        leases_before: now,
         workers: Vec::new(),
         attempts: seen,
     };
@@ -337,6 +367,7 @@ on_both! {
     an_attempt_long_past_its_time_is_taken_from_a_worker_that_lives,
     progress_and_log_lines_are_kept_and_late_progress_is_not,
     sweeping_twice_or_by_two_processes_loses_an_attempt_once,
+    a_worker_that_comes_back_is_excused,
     a_look_from_before_takes_nothing_that_was_claimed_since,
     a_run_whose_time_is_up_fails_once_and_its_last_word_is_had_once,
     a_worker_given_up_for_lost_claims_nothing_until_it_begins_anew,

@@ -35,6 +35,36 @@ async fn runs_of_one_key_go_as_many_at_a_time_as_allowed_and_in_order(base: Base
     house.finish().await;
 }
 
+async fn a_raised_limit_lets_those_that_wait_go_on(base: Base) {
+    let mut house = House::with_slots(&base, 10).await;
+    house.serve();
+    let mut runs = Vec::new();
+    for _ in 0..5 {
+        runs.push(house.submit_with(LIMITED, keyed()).await);
+    }
+    let mut held = vec![house.next().await, house.next().await];
+    assert!(house.is_quiet().await, "two at a time");
+
+    let name = crate::id::WorkflowName::new("limited").unwrap();
+    assert_eq!(
+        house.store.waiting_workflows().await.unwrap(),
+        [name.clone()]
+    );
+    house.store.write(Op::Admit(name.clone(), 4)).await.unwrap();
+
+    held.extend([house.next().await, house.next().await]);
+    assert!(house.is_quiet().await, "four at a time now");
+    let order: Vec<RunId> = held.iter().map(|granted| granted.claim.key.run).collect();
+    assert_eq!(order, runs[..4], "those that waited longest");
+    house.store.write(Op::Admit(name, i64::MAX)).await.unwrap();
+    held.push(house.next().await);
+    assert_eq!(house.store.waiting_workflows().await.unwrap(), []);
+    for granted in held {
+        house.settle(granted, succeeded()).await.unwrap();
+    }
+    house.finish().await;
+}
+
 async fn submits_in_one_commit_share_the_limit_too(base: Base) {
     let mut house = House::with_slots(&base, 10).await;
     let submits =
@@ -160,6 +190,7 @@ async fn pausing_holds_what_is_ready_and_resuming_lets_it_go(base: Base) {
 
 on_both! {
     runs_of_one_key_go_as_many_at_a_time_as_allowed_and_in_order,
+    a_raised_limit_lets_those_that_wait_go_on,
     submits_in_one_commit_share_the_limit_too,
     every_way_to_end_hands_the_key_on,
     a_mapped_run_that_is_retried_waits_for_its_key,

@@ -171,7 +171,7 @@ async fn whoever_claims_under_a_cap_waits_for_another_that_has_counted_already()
     let mut other = stranger(&base).await;
     let claim = format!(
         "begin; select pg_advisory_xact_lock(hashtextextended('queue default', 11)); \
-         update task_runs set state = 'running', attempt = 1 where run_id = '{first}'"
+         update task_runs set state = 'running', attempt = 1, token = 1 where run_id = '{first}'"
     );
     execute(&mut other, &claim).await;
     house.serve();
@@ -186,7 +186,7 @@ async fn whoever_claims_under_a_cap_waits_for_another_that_has_counted_already()
     assert!(house.is_quiet().await, "the only place is taken");
     execute(
         &mut other,
-        "update task_runs set state = 'ready', attempt = 0 where state = 'running'",
+        "update task_runs set state = 'ready', attempt = 0, token = null where state = 'running'",
     )
     .await;
     house.store.ring();

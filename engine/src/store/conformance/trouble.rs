@@ -198,9 +198,109 @@ async fn a_damaged_definition_stops_its_own_run_and_no_other(base: Base) {
     let said = house.store.write(cancel).await.unwrap_err();
     assert!(matches!(said, StoreError::Corrupt { .. }), "{said}");
     assert!(!house.state(broken).await.is_terminal());
+    let found = house.store.check().await.unwrap();
+    assert!(
+        found.len() == 1 && found[0].contains("definition cannot be read"),
+        "{found:?}"
+    );
+    house.store.close().await;
+}
+
+/// What this program cannot read another may: it is given back as if it had never been claimed, and not taken again.
+async fn what_cannot_be_read_is_left_to_others(base: Base) {
+    let mut newer = House::new(&base).await;
+    let run = newer.submit(CHAIN).await;
+    let mut look = stranger(&base).await;
+    execute(
+        &mut look,
+        "update workflow_versions set spec = '{' where name = 'chain'",
+    )
+    .await;
+    let mut older = House::beside(&base, newer.clock.clone(), &[("default", 3)]).await;
+    older.serve();
+    assert!(older.is_quiet().await, "it cannot be run there");
+    let other = older.submit(ONE).await;
+    let granted = older.next().await;
+    assert_eq!(granted.claim.key.run, other);
+    older.settle(granted, succeeded()).await.unwrap();
+    let row = "select state || ' ' || attempt || ' ' || coalesce(worker_id, '-') from task_runs t \
+        where step = 0 and run_id in (select id from runs where workflow = 'chain')";
+    assert_eq!(texts(&mut look, row).await, ["ready 0 -"]);
+
+    // The process that accepted it knows it.
+    newer.serve();
+    newer.work_off(&[run]).await;
+    assert_eq!(
+        newer.store.attempts(run).await.unwrap().len(),
+        2,
+        "one for each step"
+    );
+    older.store.close().await;
+    newer.store.close().await;
+}
+
+/// The bug of one decision costs its own request and nothing else.
+async fn a_panic_in_a_commit_fails_what_caused_it_and_nothing_else(base: Base) {
+    let mut house = House::new(&base).await;
+    house.serve();
+    let (before, panicked, after) = tokio::join!(
+        house.try_submit(ONE, RunOptions::default()),
+        house.store.write(Op::Panic),
+        house.try_submit(ONE, RunOptions::default()),
+    );
+    assert!(
+        matches!(panicked, Err(StoreError::Panicked { .. })),
+        "{panicked:?}"
+    );
+    let runs = [before.unwrap().0, after.unwrap().0];
+    house.work_off(&runs).await;
+    assert!(!house.store.has_failed());
     house.finish().await;
 }
 
+/// Readers that overlap leave no moment at which the log could be begun anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_write_ahead_log_stays_small_under_readers_that_overlap() {
+    let base = Base::sqlite();
+    let mut house = House::with_slots(&base, 64).await;
+    let log = PathBuf::from(format!("{}-wal", base.path().display()));
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut readers = Vec::new();
+    for n in 0..3_u64 {
+        let (base, stop) = (base.clone(), Arc::clone(&stop));
+        readers.push(tokio::spawn(async move {
+            let mut look = stranger(&base).await;
+            tokio::time::sleep(Duration::from_millis(4 * n)).await;
+            while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                execute(&mut look, "begin; select count(*) from runs").await;
+                tokio::time::sleep(Duration::from_millis(12)).await;
+                execute(&mut look, "commit").await;
+            }
+        }));
+    }
+    house.serve();
+    let large: Arc<str> = format!("\"{}\"", "x".repeat(1_000_000)).into();
+    let mut most = 0;
+    for _ in 0..200 {
+        house.submit(ONE).await;
+        let granted = house.next().await;
+        let output = Outcome::Succeeded {
+            output: Arc::clone(&large),
+            cached: false,
+        };
+        house.settle(granted, output).await.unwrap();
+        most = most.max(std::fs::metadata(&log).unwrap().len());
+    }
+    stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    assert!(most < 100 << 20, "it grew to {most} bytes");
+    house.store.close().await;
+}
+
 on_both! {
+    what_cannot_be_read_is_left_to_others,
+    a_panic_in_a_commit_fails_what_caused_it_and_nothing_else,
     a_damaged_definition_stops_its_own_run_and_no_other,
 }

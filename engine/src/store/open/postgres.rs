@@ -33,6 +33,11 @@ const MIGRATIONS: &[Step] = &[
         "models",
         include_str!("../../../../migrations/postgres/0004_models.sql"),
     ),
+    (
+        5,
+        "teardowns",
+        include_str!("../../../../migrations/postgres/0005_teardowns.sql"),
+    ),
 ];
 
 /// `returning` in a `with`, `skip locked`, generic plans on demand: all there since 12; 14 is the oldest still mended.

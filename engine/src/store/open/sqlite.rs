@@ -34,6 +34,11 @@ const MIGRATIONS: &[Step] = &[
         "models",
         include_str!("../../../../migrations/sqlite/0004_models.sql"),
     ),
+    (
+        5,
+        "teardowns",
+        include_str!("../../../../migrations/sqlite/0005_teardowns.sql"),
+    ),
 ];
 
 /// How long to wait for another process's transaction.

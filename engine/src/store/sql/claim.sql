@@ -1,22 +1,13 @@
--- The best due work of a queue: priority, then age. $1 token, $2 worker, $3 now, $4 queue, $5 at most, $6 its labels.
--- A worker given up for lost gets nothing: it would be taken away again at the next look. A paused queue gives
--- nothing, one with a cap only what still fits under it.
+-- The best due work of a queue: priority, then age. $1 token, $2 worker, $3 now, $4 queue, $5 at most, $6 its labels,
+-- $7 versions it cannot read. A worker given up for lost gets nothing: it would be taken away again at the next look.
+-- A paused queue gives nothing, one with a cap only what still fits under it.
 -- Answers with what the attempt needs of its run; long inputs are left to a later read.
 update task_runs set
     state = 'running', attempt = attempt + 1, token = $1, worker_id = $2, started_at = $3,
     deadline_at = $3 + timeout_ms, announced = 0, progress = null
 where (run_id, step, item) in (
     select run_id, step, item from task_runs
-    where queue = $4 and state in ('ready', 'retrying') and held = 0
-        and (requires is null or not exists (
-            select 1 from json_texts(requires) r where r.value not in (select value from json_texts($6))))
-        and exists (select 1 from workers where id = $2 and state = 'live' and lease_until >= $3)
-    order by priority desc, due_at limit coalesce((
-        select case when paused <> 0 then 0 when cap is not null then min($5, max(0, cap - (
-            select count(*) from task_runs where queue = $4 and state = 'running'))) end
-        from queues where name = $4), $5)
+    where {claimable}
+    order by priority desc, due_at limit {room}
 )
-returning json_array(run_id, step, item, attempt, queue, input, (
-    select json_array(workflow, version, no_cache, depth, priority, case when octet_length(inputs) <= 512 then inputs end)
-    from runs where id = run_id
-), memory_bytes)
+returning {claim}

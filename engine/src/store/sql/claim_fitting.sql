@@ -1,4 +1,4 @@
--- `claim`, for a worker that counts memory: $7 is what it has free. What would never fit beside the rest is passed
+-- `claim`, for a worker that counts memory: $8 is what it has free. What would never fit beside the rest is passed
 -- over; of what remains, as many from the front as fit together.
 update task_runs set
     state = 'running', attempt = attempt + 1, token = $1, worker_id = $2, started_at = $3,
@@ -9,19 +9,9 @@ where (run_id, step, item) in (
             order by priority desc, due_at, run_id, step, item rows unbounded preceding) as needed
         from (
             select run_id, step, item, priority, due_at, memory_bytes from task_runs
-            where queue = $4 and state in ('ready', 'retrying') and held = 0
-                and (memory_bytes is null or memory_bytes <= $7)
-                and (requires is null or not exists (
-                    select 1 from json_texts(requires) r where r.value not in (select value from json_texts($6))))
-                and exists (select 1 from workers where id = $2 and state = 'live' and lease_until >= $3)
-            order by priority desc, due_at limit coalesce((
-                select case when paused <> 0 then 0 when cap is not null then min($5, max(0, cap - (
-                    select count(*) from task_runs where queue = $4 and state = 'running'))) end
-                from queues where name = $4), $5)
+            where (memory_bytes is null or memory_bytes <= $8) and {claimable}
+            order by priority desc, due_at limit {room}
         )
-    ) where needed <= $7
+    ) where needed <= $8
 )
-returning json_array(run_id, step, item, attempt, queue, input, (
-    select json_array(workflow, version, no_cache, depth, priority, case when octet_length(inputs) <= 512 then inputs end)
-    from runs where id = run_id
-), memory_bytes)
+returning {claim}

@@ -1,7 +1,7 @@
 -- `ready_tasks` and `claim` at once, for the one task that becomes claimable; $1 token, $2 worker, $3 now, $4 queue,
 -- $5 run, $6 step, $7 item, $8 due_at. Where anything else stands in line, or the queue is paused or has a cap, it only
 -- becomes ready: `claim` is to choose then. Answers as `claim` does, or with nothing.
-update task_runs set
+update task_runs as t set
     state = case when g.is_free then 'running' else 'ready' end, held = 0, pending = 0, due_at = cast($8 as bigint),
     finished_at = null, output = null, error = null, cached = 0,
     attempt = attempt + cast(g.is_free as integer),
@@ -15,7 +15,4 @@ from (
         and not exists (select 1 from task_runs where queue = $4 and state in ('ready', 'retrying') and held = 0) as is_free
 ) g
 where run_id = $5 and step = $6 and item = $7
-returning case when state = 'running' then cast(json_array(run_id, step, item, attempt, queue, input, (
-    select json_array(workflow, version, no_cache, depth, priority, case when octet_length(inputs) <= 512 then inputs end)
-    from runs where id = run_id
-), memory_bytes) as text) else '' end
+returning case when state = 'running' then cast({claim} as text) else '' end

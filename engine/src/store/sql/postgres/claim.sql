@@ -1,24 +1,14 @@
--- The best due work of a queue: priority, then age. $1 token, $2 worker, $3 now, $4 queue, $5 at most, $6 its labels.
--- A worker given up for lost gets nothing: it would be taken away again at the next look. A paused queue gives
--- nothing, one with a cap only what still fits under it.
--- Answers with what the attempt needs of its run; long inputs are left to a later read.
+-- The best due work of a queue: priority, then age. $1 token, $2 worker, $3 now, $4 queue, $5 at most, $6 its labels,
+-- $7 versions it cannot read.
 -- Differs: other processes claim at the same time; what one looks at, the others pass over.
 with chosen as materialized (
     select run_id, step, item from task_runs
-    where queue = $4 and state in ('ready', 'retrying') and held = 0
-        and (requires is null or requires::jsonb <@ $6::jsonb)
-        and exists (select 1 from workers where id = $2 and state = 'live' and lease_until >= $3)
-    order by priority desc, due_at limit coalesce((
-        select case when paused <> 0 then 0 when cap is not null then least($5, greatest(0, cap - (
-            select count(*) from task_runs where queue = $4 and state = 'running'))) end
-        from queues where name = $4), $5)
+    where {claimable}
+    order by priority desc, due_at limit {room}
     for no key update skip locked
 )
 update task_runs t set
     state = 'running', attempt = t.attempt + 1, token = $1, worker_id = $2, started_at = $3,
     deadline_at = $3 + t.timeout_ms, announced = 0, progress = null
 from chosen c where t.run_id = c.run_id and t.step = c.step and t.item = c.item
-returning json_build_array(t.run_id, t.step, t.item, t.attempt, t.queue, t.input, (
-    select json_build_array(workflow, version, no_cache, depth, priority, case when octet_length(inputs) <= 512 then inputs end)
-    from runs where id = t.run_id
-), t.memory_bytes)
+returning {claim}

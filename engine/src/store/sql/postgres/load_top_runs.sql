@@ -6,5 +6,5 @@ select coalesce(json_agg(json_build_array(
 )), '[]')
 from (
     select r.* from jsonb_array_elements_text($1::jsonb) k join runs r on r.id = k.value
-    order by r.id desc for no key update of r
+    order by r.id for no key update of r
 ) r
