@@ -267,7 +267,12 @@ fn remove_old_folders(
     let mut removed = 0;
     for folder in listing {
         let folder = folder?;
-        let age = folder.metadata()?.modified()?.elapsed().unwrap_or_default();
+        // An attempt that ends meanwhile takes its folder along.
+        let Some(modified) = unless_gone(folder.metadata().and_then(|meta| meta.modified()))?
+        else {
+            continue;
+        };
+        let age = modified.elapsed().unwrap_or_default();
         // Named after its attempt: the run's id comes first. A long attempt may not touch its folder for days.
         let name = folder.file_name().to_string_lossy().into_owned();
         let run = name.get(..36).and_then(|id| id.parse().ok());
@@ -277,9 +282,18 @@ fn remove_old_folders(
             None => age >= min_age,
         };
         if is_idle {
-            std::fs::remove_dir_all(folder.path())?;
-            removed += 1;
+            let is_removed = unless_gone(std::fs::remove_dir_all(folder.path()))?.is_some();
+            removed += u64::from(is_removed);
         }
     }
     Ok(removed)
+}
+
+/// What was found, unless it is there no more.
+fn unless_gone<T>(found: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
