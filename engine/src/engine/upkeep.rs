@@ -297,3 +297,29 @@ fn unless_gone<T>(found: std::io::Result<T>) -> std::io::Result<Option<T>> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_folder_that_vanishes_while_it_is_looked_at_stops_no_clean_up() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = |n: u32| {
+            root.path()
+                .join(format!("01a1fb02-73a2-7000-800d-1fdf1185b4b8-{n}--1-1"))
+        };
+        (0..20).for_each(|n| std::fs::create_dir(folder(n)).unwrap());
+        // All have been listed when the first is asked about, and all go: their attempts ended.
+        let is_over = |_: RunId| {
+            (0..20).for_each(|n| {
+                let _ = std::fs::remove_dir(folder(n));
+            });
+            Ok(true)
+        };
+        let removed = remove_old_folders(root.path(), Duration::ZERO, is_over).unwrap();
+        assert_eq!(removed, 0);
+    }
+}

@@ -122,6 +122,60 @@ async fn what_is_put_can_be_read_here_and_elsewhere(place: Place) {
     assert_eq!(block_in_place(|| other.read(&empty)).unwrap(), b"");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_of_a_folder_lets_others_in_between_its_portions() {
+    let place = Place::folder().await;
+    // A shelf of its own each, and one that takes several portions.
+    for n in 0..450 {
+        let shelf = place.files.join(if n < 50 {
+            format!("{n:02x}")
+        } else {
+            "fe".to_owned()
+        });
+        std::fs::create_dir_all(&shelf).unwrap();
+        let shelf_name = shelf.file_name().unwrap().to_str().unwrap().to_owned();
+        std::fs::write(shelf.join(format!("{shelf_name}{n:062x}.png")), "x").unwrap();
+    }
+    let lock = place.files.join("tmp/.lock");
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let entered = std::sync::atomic::AtomicU32::new(0);
+    let mut asked = Vec::new();
+    let swept = block_in_place(|| {
+        std::thread::scope(|scope| {
+            use std::sync::atomic::Ordering::SeqCst;
+            let swept = place
+                .store
+                .sweep(Duration::ZERO, |digests| -> Result<_, ArtifactError> {
+                    if asked.is_empty() {
+                        // Somebody who stores, from now on again and again.
+                        scope.spawn(|| {
+                            let file = std::fs::File::options().write(true).open(&lock).unwrap();
+                            while !is_over.load(SeqCst) {
+                                if file.try_lock_shared().is_ok() {
+                                    entered.fetch_add(1, SeqCst);
+                                    file.unlock().unwrap();
+                                    std::thread::yield_now();
+                                }
+                            }
+                        });
+                    }
+                    asked.push((digests.len(), entered.load(SeqCst)));
+                    Ok(HashSet::new())
+                });
+            is_over.store(true, SeqCst);
+            swept
+        })
+    })
+    .unwrap();
+    assert_eq!(swept.files, 450);
+    assert!(
+        asked.iter().all(|(digests, _)| *digests <= 200),
+        "{asked:?}"
+    );
+    let (_, entered_by_then) = asked.last().unwrap();
+    assert!(*entered_by_then > 0, "the lock was never free: {asked:?}");
+}
+
 async fn the_same_content_is_stored_once_and_made_young(place: Place) {
     let first = place.put("a.png", b"twice");
     place.make_old(&first);

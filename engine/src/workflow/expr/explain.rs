@@ -88,7 +88,6 @@ pub(super) fn explain(fault: Fault) -> ExprError {
         Fault::NoJson(what) => {
             let help = match what.as_str() {
                 "the result is bytes" => "convert with `string(x)`",
-                "the result is a type" => "compare it, as in `type(x) == int`",
                 _ => "test the divisor first",
             };
             ExprError::new(format!("{what}, which JSON cannot hold")).help(help)

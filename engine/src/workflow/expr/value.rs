@@ -381,7 +381,8 @@ impl<'a> Val<'a> {
                 Value::Object(fields.into_iter().collect())
             }
             Self::Bytes(_) => return Err(Fault::NoJson("the result is bytes".to_owned())),
-            Self::Type(_) => return Err(Fault::NoJson("the result is a type".to_owned())),
+            // As the interpreter of the `cel` crate has it.
+            Self::Type(name) => Value::String(name.to_owned()),
         })
     }
 }
