@@ -230,7 +230,7 @@ fn edits_that_broke_the_reader_once_do_so_no_more() {
         ("\"${{ inputs.day }}\"", "1e999"),
     ] {
         let text = scheduled.replace(from, to);
-        let told = survives("scheduled.yaml", &text).unwrap_err().to_string();
+        let told = survives("scheduled.yaml", &text).unwrap_err().render(false);
         assert!(told.contains("`1e999` is no finite number"), "{told}");
     }
 }

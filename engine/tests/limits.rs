@@ -173,7 +173,7 @@ async fn large_results_of_a_mapped_step_can_be_counted_and_are_refused_where_the
         .run("wide", json!({ "items": 350, "bytes": 198_000 }))
         .await;
     assert_eq!(run.state, RunState::Succeeded, "{:?}", run.failure);
-    let outputs = run.outputs.unwrap();
+    let outputs = run.output.unwrap();
     assert_eq!(outputs, json!({ "counted": 350, "n": 350, "all": null }));
     let all = bench.task(run.id, "all").await;
     let failure = all.error.unwrap();
@@ -185,7 +185,7 @@ async fn large_results_of_a_mapped_step_can_be_counted_and_are_refused_where_the
     let run = bench
         .run("wide", json!({ "items": 20, "bytes": 198_000 }))
         .await;
-    let states = run.outputs.unwrap()["all"]["states"].clone();
+    let states = run.output.unwrap()["all"]["states"].clone();
     assert_eq!(states, json!(vec!["succeeded"; 20]));
     bench.finish().await;
 }
@@ -248,8 +248,9 @@ async fn what_could_not_be_read_again_is_not_stored() {
 steps:
   a: { task: test.echo, with: { x: '${{ [1]$LINKS }}' } }
   b: { task: test.echo, with: { x: '${{ [steps.a]$LINKS }}' } }
+  c: { task: test.echo, with: { x: '${{ [steps.b]$LINKS }}' } }
 "
-    .replace("$LINKS", &".map(a, [a])".repeat(50));
+    .replace("$LINKS", &".map(a, [a])".repeat(40));
     let bench = Bench::new(&[&shallow, &chained]).await;
     assert_eq!(
         bench.run("deep", json!({})).await.state,

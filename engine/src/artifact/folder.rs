@@ -20,6 +20,9 @@ use super::{
 /// Files looked at under one lock of a sweep.
 const PORTION: usize = 200;
 
+/// Between two portions.
+const BREAK: Duration = Duration::from_millis(1);
+
 /// A folder of artifacts. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
@@ -136,6 +139,8 @@ impl Folder {
             let old = candidates(&shelf.map_err(ArtifactError::from)?.path(), min_age)?;
             for portion in old.chunks(PORTION) {
                 self.sweep_some(portion, min_age, &mut is_needed, &mut swept)?;
+                // Locks are not fair: without a break, those who wait would never have their turn.
+                std::thread::sleep(BREAK);
             }
         }
         Ok(swept)

@@ -80,6 +80,13 @@ fn numbers(node: &Node, source: &Arc<Text>, found: &mut Vec<Diagnostic>) {
                 let message = format!("`{raw}` would be read as the number {number}");
                 let help = format!("write `\"{raw}\"` for text, or the number without its zeros");
                 report("ambiguous-number", message, help);
+            } else if number.is_f64() && !is_finite(digits) {
+                report(
+                    "number-out-of-range",
+                    format!("`{}` is no finite number", shortened(raw)),
+                    "numbers reach from -1.797e308 to 1.797e308; quote it, if text is meant"
+                        .to_owned(),
+                );
             } else if number.is_f64() && digits.bytes().all(|b| b.is_ascii_digit()) {
                 report(
                     "number-out-of-range",
@@ -88,12 +95,6 @@ fn numbers(node: &Node, source: &Arc<Text>, found: &mut Vec<Diagnostic>) {
                 );
             }
         }
-        // What `visit_f64` made of a number that JSON does not have; a real null has other letters, or none.
-        Data::Null if is_number(digits) => report(
-            "number-out-of-range",
-            format!("`{}` is no finite number", shortened(raw)),
-            "numbers reach from -1.797e308 to 1.797e308; quote it, if text is meant".to_owned(),
-        ),
         Data::List(list) => list.iter().for_each(|n| numbers(n, source, found)),
         Data::Map(entries) => {
             let values = entries.iter().map(|entry| &entry.value);
@@ -103,10 +104,10 @@ fn numbers(node: &Node, source: &Arc<Text>, found: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Whether a scalar that was read as nothing is written as a number.
-fn is_number(raw: &str) -> bool {
-    let plain = raw.trim_start_matches('.').to_ascii_lowercase();
-    raw.bytes().any(|b| b.is_ascii_digit()) || plain == "inf" || plain == "nan"
+/// Whether a number, as it is written, is one that JSON has: `.inf`, `.nan` and `1e999` are not.
+fn is_finite(raw: &str) -> bool {
+    let read = raw.trim_start_matches('.').parse::<f64>();
+    read.is_ok_and(f64::is_finite)
 }
 
 fn shortened(raw: &str) -> String {
@@ -164,8 +165,11 @@ impl<'de> Deserialize<'de> for Read {
             }
 
             fn visit_f64<E>(self, float: f64) -> Result<Data, E> {
-                // What is not finite is told by `numbers`, which knows its place.
-                Ok(serde_json::Number::from_f64(float).map_or(Data::Null, Data::Number))
+                // What is not finite is told by `numbers`, which knows its place. Until then it counts as
+                // a number, so that nothing else is told of it.
+                let number = serde_json::Number::from_f64(float)
+                    .or_else(|| serde_json::Number::from_f64(f64::MAX));
+                Ok(number.map_or(Data::Null, Data::Number))
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Data, E> {
