@@ -277,7 +277,7 @@ impl<'a> Evaluator<'a, '_> {
         for arg in &call.args {
             args.push(self.value(arg)?);
         }
-        functions::call(call.function, call.is_method, args, self.budget)
+        functions::call(call.function, call.is_method, &args, self.budget)
     }
 
     fn list(&mut self, nodes: &'a [Node]) -> Evaluated<'a> {

@@ -193,7 +193,7 @@ pub(super) fn size<'a>(value: &Val<'_>, budget: &mut Budget) -> Evaluated<'a> {
 pub(super) fn call<'a>(
     function: &'static str,
     is_method: bool,
-    args: Vec<Val<'a>>,
+    args: &[Val<'a>],
     budget: &mut Budget,
 ) -> Evaluated<'a> {
     let is_always_global = !matches!(
@@ -203,7 +203,7 @@ pub(super) fn call<'a>(
     if is_method && is_always_global {
         return Err(Fault::NoValue(function));
     }
-    match (function, args.as_slice()) {
+    match (function, args) {
         ("size", [value]) => size(value, budget),
         ("contains", [Val::Text(text), Val::Text(part)]) => {
             budget.scan(text.len().saturating_add(part.len()).saturating_mul(4))?;
@@ -279,7 +279,6 @@ fn range<'a>(count: i64, budget: &mut Budget) -> Evaluated<'a> {
 /// A value as another type; nothing where there is no such conversion.
 #[expect(
     clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
     reason = "the range is checked before"
 )]
 fn convert<'a>(

@@ -445,7 +445,7 @@ fn the_deepest_allowed_expressions_fit_a_small_stack() {
                 // Parsed, evaluated, cloned and dropped: all of them recurse.
                 match Expression::parse(&text) {
                     Ok(expression) => {
-                        drop(expression.evaluate(&Scope::new(), &mut Budget::attempt()))
+                        drop(expression.evaluate(&Scope::new(), &mut Budget::attempt()));
                     }
                     Err(error) => assert!(error.message.contains("nest"), "{text}: {error}"),
                 }
