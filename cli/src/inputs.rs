@@ -281,6 +281,16 @@ mod tests {
                 "NaN",
                 "expected a number, got `NaN`",
             ),
+            (
+                json!({"type": "number"}),
+                "1e999",
+                "expected a number, got `1e999`",
+            ),
+            (
+                json!({"type": "array"}),
+                "[1e999]",
+                "(not JSON: number out of range",
+            ),
         ] {
             let message = one(&schema, text).unwrap_err();
             assert!(message.contains(words), "{message}");

@@ -30,6 +30,7 @@ pub mod schedule;
 pub mod scheduler;
 pub mod store;
 pub mod task;
+mod text;
 pub mod time;
 pub mod transition;
 mod transport;

@@ -20,11 +20,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::artifact::{Artifact, ArtifactError, ArtifactStore};
 use crate::id::{RunId, StepName, TaskName, WorkflowName};
+use crate::text;
 
 pub use report::{LogLevel, LogLine, Progress, Report};
 
 /// The largest output a task may return as JSON; what is larger belongs in an artifact.
 pub const MAX_OUTPUT_BYTES: usize = 256 * 1024;
+
+/// How much is kept of an error's message, and of a log line.
+pub const MAX_MESSAGE_BYTES: usize = 8 * 1024;
+
+/// How much is kept of what an attempt says about its progress.
+pub const MAX_PROGRESS_BYTES: usize = 1024;
+
+/// How much is kept of an error's class.
+const MAX_CLASS_BYTES: usize = 64;
 
 /// The largest preview: a small picture for people, of what is not done yet.
 pub const MAX_PREVIEW_BYTES: usize = 64 * 1024;
@@ -115,6 +125,13 @@ impl TaskError {
             message: message.into(),
             remedy: Remedy::Fail,
         }
+    }
+
+    /// The error as it is stored: its texts cut to what people read.
+    pub(crate) fn bounded(mut self) -> Self {
+        self.class = text::bounded(self.class, MAX_CLASS_BYTES);
+        self.message = text::bounded(self.message, MAX_MESSAGE_BYTES);
+        self
     }
 
     /// What a panic of a task's code is, seen from outside.
@@ -260,6 +277,8 @@ impl TaskContext {
     }
 
     /// Says how far the work is; `fraction` in `0.0..=1.0`.
+    ///
+    /// Of the message, [`MAX_PROGRESS_BYTES`] are kept.
     pub fn progress(&self, fraction: f64, message: impl Into<String>) {
         self.report(Report::Progress(Progress {
             fraction: if fraction.is_finite() {
@@ -267,7 +286,7 @@ impl TaskContext {
             } else {
                 0.0
             },
-            message: message.into(),
+            message: text::bounded(message.into(), MAX_PROGRESS_BYTES),
             items: None,
             preview: None,
         }));
@@ -283,7 +302,7 @@ impl TaskContext {
         };
         self.report(Report::Progress(Progress {
             fraction,
-            message: message.into(),
+            message: text::bounded(message.into(), MAX_PROGRESS_BYTES),
             items: Some((done, total)),
             preview: None,
         }));
@@ -326,13 +345,9 @@ impl TaskContext {
         Ok(())
     }
 
-    /// Adds a line to the attempt's log.
+    /// Adds a line to the attempt's log, of which [`MAX_MESSAGE_BYTES`] are kept.
     pub fn log(&self, level: LogLevel, message: impl Into<String>) {
-        let mut message = message.into();
-        if message.len() > 8 * 1024 {
-            let cut = message.floor_char_boundary(8 * 1024);
-            message.truncate(cut);
-        }
+        let message = text::bounded(message.into(), MAX_MESSAGE_BYTES);
         self.report(Report::Log(LogLine { level, message }));
     }
 

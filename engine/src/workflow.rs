@@ -31,7 +31,7 @@ mod suggest;
 
 pub use catalog::{AnyCatalog, Catalog, TaskSignature, WorkflowSignature};
 pub use diagnostic::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS};
-pub use expr::{ExprError, Expression, Prepared, References, Scope, Template};
+pub use expr::{Budget, ExprError, Expression, Prepared, References, Scope, Template};
 pub use inputs::{InputProblem, InputSchema};
 pub use plan::{Action, MapSource, Mapping, Plan, PlanError, PlanStep, StepIndex};
 pub use schema::json_schema;
@@ -231,7 +231,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
 /// A pinned definition that cannot be read back.
 #[derive(Debug, thiserror::Error)]
 #[error("the pinned definition is damaged or from a newer version: {0}")]
-pub struct SpecError(#[from] serde_json::Error);
+pub struct SpecError(String);
 
 impl Workflow {
     /// Reads and checks a definition file.
@@ -256,9 +256,17 @@ impl Workflow {
     /// Reads a pinned definition, as [`Workflow::to_json`] wrote it.
     ///
     /// # Errors
-    /// [`SpecError`] when the text is not such a definition.
+    /// [`SpecError`] when the text is not such a definition, or has a key that
+    /// this version does not know: leaving it out would run something else.
     pub fn from_json(text: &str) -> Result<Self, SpecError> {
-        Ok(serde_json::from_str(text)?)
+        let damaged = |error: serde_json::Error| SpecError(error.to_string());
+        let written: Value = serde_json::from_str(text).map_err(damaged)?;
+        let read = Self::deserialize(&written).map_err(damaged)?;
+        let known = serde_json::to_value(&read).map_err(damaged)?;
+        match unread(&written, &known, "") {
+            None => Ok(read),
+            Some(pointer) => Err(SpecError(format!("`{pointer}` is not known here"))),
+        }
     }
 
     /// The definition as canonical JSON: keys in a fixed order, no white space.
@@ -270,7 +278,45 @@ impl Workflow {
     /// Names this content: 32 hexadecimal digits of its BLAKE3 hash.
     #[must_use]
     pub fn version(&self) -> String {
-        let hash = blake3::hash(self.to_json().as_bytes());
-        hash.to_hex()[..32].to_owned()
+        version_of(&self.to_json())
+    }
+}
+
+/// Names a definition's canonical JSON.
+pub(crate) fn version_of(json: &str) -> String {
+    blake3::hash(json.as_bytes()).to_hex()[..32].to_owned()
+}
+
+/// The first part of what is written that is not in what was read of it. Nothing, and what is
+/// empty, may be left out: that is how defaults are written.
+fn unread(written: &Value, read: &Value, at: &str) -> Option<String> {
+    match (written, read) {
+        (Value::Object(written), Value::Object(read)) => written.iter().find_map(|(key, value)| {
+            let at = source::pointer(at, key);
+            match read.get(key) {
+                Some(read) => unread(value, read, &at),
+                None if is_nothing(value) => None,
+                None => Some(at),
+            }
+        }),
+        (Value::Array(written), Value::Array(read)) if written.len() == read.len() => {
+            let pairs = written.iter().zip(read).enumerate();
+            pairs.into_iter().find_map(|(index, (written, read))| {
+                unread(written, read, &source::pointer(at, &index.to_string()))
+            })
+        }
+        (written, read) if written == read => None,
+        // 30 and 30.0 are one number.
+        (Value::Number(a), Value::Number(b)) if a.as_f64() == b.as_f64() => None,
+        _ => Some(at.to_owned()),
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use aquatint_engine::workflow::{
-    Action, Catalog, Diagnostics, Plan, Scope, Source, TaskSignature, Workflow, WorkflowSignature,
-    graph, json_schema,
+    Action, Budget, Catalog, Diagnostics, Plan, Scope, Source, TaskSignature, Workflow,
+    WorkflowSignature, graph, json_schema,
 };
 use serde_json::{Map, Value, json};
 
@@ -251,7 +251,7 @@ fn a_matrix_is_a_product_in_order_and_a_list_must_be_one() {
     let scope =
         Scope::new().inputs_from(&json!({ "count": 2, "prompt": "p", "styles": "no list" }));
     assert_eq!(
-        map("grid").items(&scope).unwrap(),
+        map("grid").items(&scope, &mut Budget::attempt()).unwrap(),
         [
             json!({ "seed": 0, "width": 256 }),
             json!({ "seed": 0, "width": 512 }),
@@ -260,14 +260,21 @@ fn a_matrix_is_a_product_in_order_and_a_list_must_be_one() {
         ]
     );
     assert_eq!(
-        map("literal").items(&scope).unwrap(),
+        map("literal")
+            .items(&scope, &mut Budget::attempt())
+            .unwrap(),
         [json!("a house"), json!("p")]
     );
-    let error = map("paint").items(&scope).unwrap_err();
+    let error = map("paint")
+        .items(&scope, &mut Budget::attempt())
+        .unwrap_err();
     assert_eq!(error.message, "`foreach` must be a list, got text");
     let many = Scope::new().inputs_from(&json!({ "count": 60_000 }));
     assert_eq!(
-        map("grid").items(&many).unwrap_err().message,
+        map("grid")
+            .items(&many, &mut Budget::attempt())
+            .unwrap_err()
+            .message,
         "120000 items; 100000 are the most"
     );
 }

@@ -43,7 +43,7 @@ enum Kind {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 20, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12 * ProptestConfig::default().cases / 256, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
     /// Whatever lies about, and however eagerly it is cleaned: what is under way, and every result that
     /// nobody gave up, is whole afterwards, with its files; what has expired is gone.

@@ -3,8 +3,8 @@
 //! No shell stands between: `args` reach the program as they are, so nothing in
 //! them is a quote, a pipe or a variable. The program starts in the attempt's
 //! scratch folder with an environment that is empty but for a plain `PATH`, and
-//! as the leader of its own process group; when the attempt ends, however it
-//! ends, so does the group.
+//! in a process group of its own; when the attempt ends, however it ends, so does
+//! the group, even when this process is killed (`group`).
 //!
 //! It is no sandbox: the program may do whatever this process may. List only
 //! programs whose every option you would let a workflow's author use.
@@ -191,8 +191,15 @@ async fn execute(
     ctx: &TaskContext,
     input: &Input,
 ) -> Result<(ExitStatus, Capture, Capture), TaskError> {
-    let mut child = start(ctx.scratch()?, input)?;
-    let mut group = Group::of(&child);
+    let mut group = Group::new();
+    if !group.is_watched() {
+        ctx.log(
+            LogLevel::Warn,
+            "there is no /bin/sh: if this worker is killed, the command goes on without it",
+        );
+    }
+    let mut child = start(ctx.scratch()?, input, &group)?;
+    group.adopt(&child);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (mut out, mut err) = (Capture::default(), Capture::default());
     let status = {
@@ -223,7 +230,7 @@ async fn execute(
     Ok((status, out, err))
 }
 
-fn start(scratch: &Path, input: &Input) -> Result<Child, TaskError> {
+fn start(scratch: &Path, input: &Input, group: &Group) -> Result<Child, TaskError> {
     let mut command = Command::new(&input.program);
     command
         .args(&input.args)
@@ -239,7 +246,9 @@ fn start(scratch: &Path, input: &Input) -> Result<Child, TaskError> {
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     #[cfg(unix)]
-    command.process_group(0);
+    command.process_group(group.number());
+    #[cfg(not(unix))]
+    let _ = group;
     command.spawn().map_err(|error| {
         let message = format!("`{}` does not start: {error}", input.program.display());
         match error.kind() {

@@ -189,7 +189,7 @@ fn a_caller_can_stop_it_in_every_stage() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(256 * ProptestConfig::default().cases / 256))]
 
     #[test]
     fn any_prompt_is_read(prompt in "\\PC{0,300}", negative in ".{0,80}") {
@@ -199,7 +199,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(24 * ProptestConfig::default().cases / 256))]
 
     #[test]
     fn any_mix_of_words_and_sizes_is_painted(

@@ -3,7 +3,7 @@
 
 use aquatint_engine::registry::Registry;
 use aquatint_engine::workflow::{
-    Catalog, Plan, Prepared, Scope, Source, TaskSignature, Workflow, WorkflowSignature,
+    Budget, Catalog, Plan, Prepared, Scope, Source, TaskSignature, Workflow, WorkflowSignature,
 };
 use aquatint_workflows::{all, find};
 use serde_json::{Value, json};
@@ -77,12 +77,17 @@ fn a_sweep_paints_and_labels_a_row_for_each_style() {
     let given = json!({ "prompt": "a lake", "styles": ["none", "neon"], "seeds": [3, 5, 8] });
     let scope = Scope::new().inputs_from(&plan.inputs.check(given).unwrap());
 
-    let items = step("paint").map.as_ref().unwrap().items(&scope).unwrap();
+    let items = step("paint")
+        .map
+        .as_ref()
+        .unwrap()
+        .items(&scope, &mut Budget::attempt())
+        .unwrap();
     let with = |index: u32| {
         let item = Prepared::from_json(&items[index as usize]);
         step("paint")
             .with
-            .evaluate(&scope.clone().item(item, index))
+            .evaluate(&scope.clone().item(item, index), &mut Budget::attempt())
             .unwrap()
     };
     assert_eq!(
@@ -103,7 +108,10 @@ fn a_sweep_paints_and_labels_a_row_for_each_style() {
             "summarize",
             Prepared::from_json(&json!({ "completed": 0, "images": [] })),
         );
-    let sheet = step("sheet").with.evaluate(&scope).unwrap();
+    let sheet = step("sheet")
+        .with
+        .evaluate(&scope, &mut Budget::attempt())
+        .unwrap();
     assert_eq!(sheet["columns"], 3);
     assert_eq!(sheet["labels"][5], "neon, seed 8");
     assert_eq!(
@@ -111,7 +119,7 @@ fn a_sweep_paints_and_labels_a_row_for_each_style() {
             .when
             .as_ref()
             .unwrap()
-            .evaluate(&scope)
+            .evaluate(&scope, &mut Budget::attempt())
             .unwrap(),
         json!(false)
     );

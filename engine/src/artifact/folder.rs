@@ -17,6 +17,12 @@ use super::{
     Artifact, ArtifactError, CHUNK_BYTES, Source, Swept, changed_meanwhile, digest_of_key,
 };
 
+/// Files looked at under one lock of a sweep.
+const PORTION: usize = 200;
+
+/// Between two portions.
+const BREAK: Duration = Duration::from_millis(1);
+
 /// A folder of artifacts. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
@@ -127,26 +133,59 @@ impl Folder {
         mut is_needed: impl FnMut(&[String]) -> Result<HashSet<String>, E>,
     ) -> Result<Swept, E> {
         let mut swept = Swept::default();
-        let _lock = self.lock(Lock::Exclusive).map_err(ArtifactError::from)?;
         let listing = std::fs::read_dir(&*self.root).map_err(ArtifactError::from)?;
         for shelf in listing {
-            let candidates = candidates(&shelf.map_err(ArtifactError::from)?.path(), min_age)?;
-            let digests: Vec<String> = candidates.iter().filter_map(|c| c.digest.clone()).collect();
-            let needed = if digests.is_empty() {
-                HashSet::new()
-            } else {
-                is_needed(&digests)?
-            };
-            for candidate in candidates {
-                let is_kept = candidate.digest.is_some_and(|d| needed.contains(&d));
-                if !is_kept {
-                    std::fs::remove_file(&candidate.path).map_err(ArtifactError::from)?;
-                    swept.files += 1;
-                    swept.bytes += candidate.bytes;
-                }
+            // Looked through without the lock: what is old now may be renewed until its turn comes.
+            let old = candidates(&shelf.map_err(ArtifactError::from)?.path(), min_age)?;
+            for portion in old.chunks(PORTION) {
+                self.sweep_some(portion, min_age, &mut is_needed, &mut swept)?;
+                // Locks are not fair: without a break, those who wait would never have their turn.
+                std::thread::sleep(BREAK);
             }
         }
         Ok(swept)
+    }
+
+    /// Removes those of a few files that are old still and that nobody needs. Those who store wait meanwhile.
+    fn sweep_some<E: From<ArtifactError>>(
+        &self,
+        some: &[Candidate],
+        min_age: Duration,
+        is_needed: &mut impl FnMut(&[String]) -> Result<HashSet<String>, E>,
+        swept: &mut Swept,
+    ) -> Result<(), E> {
+        let _lock = self.lock(Lock::Exclusive).map_err(ArtifactError::from)?;
+        let mut old = Vec::with_capacity(some.len());
+        for candidate in some {
+            if old_file(&candidate.path, min_age)?.is_some() {
+                old.push(candidate);
+            }
+        }
+        let digests: Vec<String> = old.iter().filter_map(|c| c.digest.clone()).collect();
+        let needed = if digests.is_empty() {
+            HashSet::new()
+        } else {
+            is_needed(&digests)?
+        };
+        for candidate in old {
+            let is_kept = candidate
+                .digest
+                .as_ref()
+                .is_some_and(|d| needed.contains(d));
+            if is_kept {
+                continue;
+            }
+            match std::fs::remove_file(&candidate.path) {
+                Ok(()) => {
+                    swept.files += 1;
+                    swept.bytes += candidate.bytes;
+                }
+                // A writer's temporary file, which found its place or was given up.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(ArtifactError::from(error).into()),
+            }
+        }
+        Ok(())
     }
 
     fn lock(&self, kind: Lock) -> io::Result<File> {
@@ -198,18 +237,7 @@ fn candidates(shelf: &Path, min_age: Duration) -> Result<Vec<Candidate>, Artifac
         if !is_ours {
             continue;
         }
-        let meta = match path.symlink_metadata() {
-            Ok(meta) => meta,
-            // A writer's temporary file that has found its place since we listed it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let age = meta
-            .modified()
-            .ok()
-            .and_then(|m| SystemTime::now().duration_since(m).ok());
-        if meta.is_file() && age.is_some_and(|age| age >= min_age) {
-            let bytes = meta.len();
+        if let Some(bytes) = old_file(&path, min_age)? {
             found.push(Candidate {
                 path,
                 bytes,
@@ -218,6 +246,22 @@ fn candidates(shelf: &Path, min_age: Duration) -> Result<Vec<Candidate>, Artifac
         }
     }
     Ok(found)
+}
+
+/// The size of a file that is old enough to go, if it is there.
+fn old_file(path: &Path, min_age: Duration) -> Result<Option<u64>, ArtifactError> {
+    let meta = match path.symlink_metadata() {
+        Ok(meta) => meta,
+        // A writer's temporary file that has found its place since it was listed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let age = meta
+        .modified()
+        .ok()
+        .and_then(|m| SystemTime::now().duration_since(m).ok());
+    let is_old = meta.is_file() && age.is_some_and(|age| age >= min_age);
+    Ok(is_old.then_some(meta.len()))
 }
 
 /// What writers leave when they are killed; never the lock, which somebody may hold.

@@ -281,7 +281,12 @@ fn remove_old_folders(
     let mut removed = 0;
     for folder in listing {
         let folder = folder?;
-        let age = folder.metadata()?.modified()?.elapsed().unwrap_or_default();
+        // An attempt that ends meanwhile takes its folder along.
+        let Some(modified) = unless_gone(folder.metadata().and_then(|meta| meta.modified()))?
+        else {
+            continue;
+        };
+        let age = modified.elapsed().unwrap_or_default();
         // Named after its attempt: the run's id comes first. A long attempt may not touch its folder for days.
         let name = folder.file_name().to_string_lossy().into_owned();
         let run = name.get(..36).and_then(|id| id.parse().ok());
@@ -291,9 +296,44 @@ fn remove_old_folders(
             None => age >= min_age,
         };
         if is_idle {
-            std::fs::remove_dir_all(folder.path())?;
-            removed += 1;
+            let is_removed = unless_gone(std::fs::remove_dir_all(folder.path()))?.is_some();
+            removed += u64::from(is_removed);
         }
     }
     Ok(removed)
+}
+
+/// What was found, unless it is there no more.
+fn unless_gone<T>(found: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_folder_that_vanishes_while_it_is_looked_at_stops_no_clean_up() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = |n: u32| {
+            root.path()
+                .join(format!("01a1fb02-73a2-7000-800d-1fdf1185b4b8-{n}--1-1"))
+        };
+        (0..20).for_each(|n| std::fs::create_dir(folder(n)).unwrap());
+        // All have been listed when the first is asked about, and all go: their attempts ended.
+        let is_over = |_: RunId| {
+            (0..20).for_each(|n| {
+                let _ = std::fs::remove_dir(folder(n));
+            });
+            Ok(true)
+        };
+        let removed = remove_old_folders(root.path(), Duration::ZERO, is_over).unwrap();
+        assert_eq!(removed, 0);
+    }
 }

@@ -72,6 +72,16 @@ pub enum StoreError {
         /// Ours.
         known: i64,
     },
+    /// A run is pinned to a definition that says what this program does not know.
+    #[error(
+        "definition version {version} was written by a newer aquatint: {detail}; let workers of that version run it, or upgrade this one"
+    )]
+    NewerDefinition {
+        /// Its version.
+        version: String,
+        /// What is not known.
+        detail: String,
+    },
     /// What it holds makes no sense.
     #[error("the database is damaged: {what}: {detail}")]
     Corrupt {
@@ -117,6 +127,7 @@ impl StoreError {
             | Self::KeyReused { .. }
             | Self::CannotOpen { .. }
             | Self::Newer { .. }
+            | Self::NewerDefinition { .. }
             | Self::Corrupt { .. }
             | Self::Other { .. }
             | Self::Panicked { .. }

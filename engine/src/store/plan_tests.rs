@@ -39,6 +39,7 @@ static HOT: &[&Statement] = &[
     &sql::NEXT_QUEUED,
     &sql::LOST_TASKS,
     &sql::OUTPUTS,
+    &sql::OUTPUT_SIZES,
     &sql::TRIES,
     &sql::EVENTS_AFTER,
     &sql::RUN_VIEWS,

@@ -157,7 +157,7 @@ impl Commit<'_> {
             match self.act(root, RunAction::Cancel).await {
                 Ok(Ok(Answer::Acted(Ok(_)))) => purged += 1,
                 // It ended meanwhile, or this program cannot read it: it must not keep us from the others.
-                Ok(_) | Err(StoreError::Corrupt { .. }) => {}
+                Ok(_) | Err(StoreError::Corrupt { .. } | StoreError::NewerDefinition { .. }) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -424,6 +424,17 @@ impl Store {
         Ok(outputs.collect())
     }
 
+    /// How many items a mapped step has, and how many bytes of output they have together.
+    pub(crate) async fn output_sizes(
+        &self,
+        run: RunId,
+        step: StepIndex,
+    ) -> Result<(u64, u64), StoreError> {
+        let which = [run.to_string().into(), i64::from(step).into()];
+        let found: Vec<(u64, u64)> = self.readers.rows(&sql::OUTPUT_SIZES, which).await?;
+        Ok(found.first().copied().unwrap_or_default())
+    }
+
     pub(crate) async fn inputs(&self, run: RunId) -> Result<String, StoreError> {
         self.one(&sql::INPUTS, run).await
     }

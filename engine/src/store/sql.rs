@@ -299,6 +299,8 @@ statements! {
 
         OUTPUTS = "select json_array(item, state, output, error) from task_runs \
             where run_id = $1 and step = $2 order by item";
+        OUTPUT_SIZES = "select json_array(count(*), coalesce(sum(octet_length(output)), 0)) from task_runs \
+            where run_id = $1 and step = $2 and item >= 0";
         INPUTS = "select inputs from runs where id = $1";
         RUN_STATE = "select state from runs where id = $1";
         FAILURE = "select failure from runs where id = $1";

@@ -126,7 +126,8 @@ impl Commit<'_> {
             match self.expire_run(run).await {
                 Ok(Ok(())) => counts.runs += 1,
                 // It stands still, and so it stays; the others' time is up all the same.
-                Ok(Err(_)) | Err(StoreError::Corrupt { .. }) => {}
+                Ok(Err(_))
+                | Err(StoreError::Corrupt { .. } | StoreError::NewerDefinition { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -145,7 +146,7 @@ impl Commit<'_> {
         for run in self.load_runs(&ids).await? {
             match self.plan(&run.version).await {
                 Ok(_) => {}
-                Err(StoreError::Corrupt { .. }) => {
+                Err(StoreError::Corrupt { .. } | StoreError::NewerDefinition { .. }) => {
                     unreadable.insert(run.id);
                 }
                 Err(error) => return Err(error),

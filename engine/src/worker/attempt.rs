@@ -24,12 +24,15 @@ use crate::run::{AttemptOutcome, NewRun, Parent, RunOptions, TaskKey};
 use crate::store::{Claim, Granted, Halt, Holdings, StoreError};
 use crate::task::{MAX_OUTPUT_BYTES, Remedy, TaskError};
 use crate::transition::Outcome;
-use crate::workflow::expr::{ExprError, Scope};
+use crate::workflow::expr::{Budget, ExprError, MAX_RESULT_DEPTH, Scope, is_too_deep};
 use crate::workflow::plan::{Action, PlanStep};
 
 /// Up to so many attempts at a time, each handler reports from its own thread. Of more, the reports come in bunches
 /// when the drivers make them, and a bunch shares a commit.
 const FEW: usize = 4;
+
+/// The longest concurrency key: both databases keep it in an index.
+const MAX_KEY_BYTES: usize = 512;
 
 /// Sub-workflows within sub-workflows at most.
 const MAX_DEPTH: i64 = 8;
@@ -174,10 +177,12 @@ async fn perform(
     layers: Option<&AttemptService>,
 ) -> Course {
     let step = &claim.plan.steps[claim.key.step as usize];
-    let scope = match scope::load(shared, claim, &step.references).await {
-        Ok(scope) => scope,
-        Err(error) => return Course::Over(Product::failed(store_trouble(&error))),
+    let loaded = match scope::load(shared, claim, &step.references).await {
+        Ok(loaded) => loaded,
+        Err(error) => return Course::Over(Product::failed(error.into_task_error())),
     };
+    let scope = &loaded.scope;
+    let mut budget = Budget::attempt();
     let is_whole_map = step.map.is_some() && claim.key.item == TaskKey::WHOLE;
     // A mapped step decides once, for all its items, unless the condition looks at the item.
     let asks_item = step
@@ -186,7 +191,7 @@ async fn perform(
         .is_some_and(|w| w.references().item || w.references().index || w.references().matrix);
     let is_mine_to_ask = step.map.is_none() || is_whole_map != asks_item;
     if let Some(when) = step.when.as_ref().filter(|_| is_mine_to_ask) {
-        match when.holds(&scope) {
+        match when.holds(scope, &mut budget) {
             Ok(true) => {}
             Ok(false) => return Course::Over(Product::plain(Outcome::Skipped)),
             Err(error) => return Course::Over(Product::failed(bad_expression("when", &error))),
@@ -194,7 +199,7 @@ async fn perform(
     }
     if is_whole_map {
         let map = step.map.as_ref().expect("just asked");
-        return Course::Over(match map.items(&scope) {
+        return Course::Over(match map.items(scope, &mut budget) {
             Ok(items) => Product::plain(Outcome::Mapped(items)),
             Err(error) => Product::failed(bad_expression("foreach", &error)),
         });
@@ -211,13 +216,15 @@ async fn perform(
             {
                 tracing::warn!(%error, "published definitions cannot be read");
             }
-            Course::Over(match child(shared, claim, step, name.as_str(), &scope) {
-                Ok(child) => Product::plain(Outcome::Delegated(Box::new(child))),
-                Err(error) => Product::failed(error),
-            })
+            Course::Over(
+                match child(shared, claim, step, name.as_str(), scope, &mut budget) {
+                    Ok(child) => Product::plain(Outcome::Delegated(Box::new(child))),
+                    Err(error) => Product::failed(error),
+                },
+            )
         }
         Action::Task(task) => {
-            let input = match step.with.evaluate(&scope) {
+            let input = match step.with.evaluate(scope, &mut budget) {
                 Ok(input) => input,
                 Err(error) => return Course::Over(Product::failed(bad_expression("with", &error))),
             };
@@ -231,6 +238,8 @@ async fn perform(
             {
                 return Course::Over(product);
             }
+            // The handler may take hours; what its input was made of is not needed any more.
+            drop(loaded);
             let job = handler::Job {
                 claim,
                 step,
@@ -253,6 +262,7 @@ fn child(
     step: &PlanStep,
     name: &str,
     scope: &Scope,
+    budget: &mut Budget,
 ) -> Result<NewRun, TaskError> {
     if claim.run.depth >= MAX_DEPTH {
         return Err(TaskError::fatal(
@@ -266,7 +276,7 @@ fn child(
         .map_err(|e| TaskError::fatal("unknown_workflow", e.to_string()))?;
     let given = step
         .with
-        .evaluate(scope)
+        .evaluate(scope, budget)
         .map_err(|e| bad_expression("with", &e))?;
     let inputs = definition.plan.inputs.check(given).map_err(|problems| {
         let list: Vec<String> = problems
@@ -307,23 +317,65 @@ pub(crate) fn concurrency_key(
     let Some((template, _)) = &plan.concurrency else {
         return Ok(None);
     };
-    let key = template.evaluate(&Scope::new().inputs_from(inputs))?;
+    let key = template.evaluate(&Scope::new().inputs_from(inputs), &mut Budget::request())?;
     let key = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
+    if key.len() > MAX_KEY_BYTES || key.contains('\0') {
+        let what = if key.len() > MAX_KEY_BYTES {
+            format!(
+                "the key has {} bytes; {MAX_KEY_BYTES} are the most",
+                key.len()
+            )
+        } else {
+            "the key holds a NUL character".to_owned()
+        };
+        return Err(ExprError::new(what).help("make it of names and numbers, not of whole texts"));
+    }
     Ok(Some(key.into()))
 }
 
-/// Keeps what is stored inline small, and free of what databases cannot hold.
-fn bounded(json: String, what: &str) -> Result<Arc<str>, TaskError> {
-    if json.len() > MAX_OUTPUT_BYTES {
+/// A value as it is stored: small, free of what databases cannot hold, and no deeper than it can be read again.
+fn stored(value: &Value, what: &str) -> Result<Arc<str>, TaskError> {
+    if is_too_deep(value) {
+        return Err(TaskError::fatal(
+            "output_too_deep",
+            format!("{what} nests deeper than {MAX_RESULT_DEPTH} levels; flatten it"),
+        ));
+    }
+    let mut json = Capped::default();
+    serde_json::to_writer(&mut json, value)
+        .expect("values are JSON, and nothing is too long to count");
+    if json.length > MAX_OUTPUT_BYTES {
         return Err(TaskError::fatal(
             "output_too_large",
             format!(
                 "{what} has {} bytes of JSON; {MAX_OUTPUT_BYTES} at most: store large results as artifacts (`ctx.save`)",
-                json.len()
+                json.length
             ),
         ));
     }
+    let json = String::from_utf8(json.kept).expect("JSON is UTF-8");
     Ok(without_nul(json).into())
+}
+
+/// Keeps what an output may have, and counts the rest.
+#[derive(Default)]
+struct Capped {
+    kept: Vec<u8>,
+    length: usize,
+}
+
+impl std::io::Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.length += bytes.len();
+        if self.length <= MAX_OUTPUT_BYTES {
+            self.kept.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A NUL character is legal JSON and no legal text in a database: shown as U+FFFD.
@@ -363,7 +415,7 @@ fn unknown_task(task: &TaskName) -> TaskError {
     TaskError::fatal("unknown_task", message)
 }
 
-fn store_trouble(error: &StoreError) -> TaskError {
+pub(super) fn store_trouble(error: &StoreError) -> TaskError {
     TaskError::retryable(
         "store",
         format!("what the step refers to could not be read: {error}"),

@@ -1,8 +1,9 @@
 //! Expressions: what stands inside `${{ … }}`, in the Common Expression Language (CEL).
 //!
 //! Definitions come from strangers, so everything here is bounded before it is
-//! parsed (`guard`) and while it is evaluated (`cel`). Nothing here reads
-//! a clock, a file or chance: one expression and one scope give one value.
+//! parsed (`guard`) and while it is evaluated (`budget`): nobody can evaluate
+//! without a [`Budget`]. Nothing here reads a clock, a file or chance: one
+//! expression and one scope give one value.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,15 +11,23 @@ use std::sync::Arc;
 use serde_json::Value;
 
 mod analyse;
+mod budget;
 mod cel;
+mod eval;
+mod explain;
+mod functions;
 mod guard;
-mod ordered;
 mod path;
+mod program;
 mod scope;
 mod template;
+mod value;
 
 pub(crate) use analyse::Mention;
+pub use budget::Budget;
+pub(crate) use budget::{MAX_RESULT_DEPTH, is_too_deep};
 pub use guard::{MAX_BRACKETS, MAX_EXPRESSION_BYTES, MAX_OPERATORS};
+pub(crate) use scope::weight;
 pub use scope::{Prepared, Scope};
 pub use template::Template;
 pub(crate) use template::{Piece, pieces, split};
@@ -74,6 +83,8 @@ pub struct References {
     pub all_inputs: bool,
     /// Steps: `steps.refine`.
     pub steps: BTreeSet<String>,
+    /// Those of them whose results are read, and not only counted by `size(steps.refine)`.
+    pub contents: BTreeSet<String>,
     /// `item`: the element of a mapped step.
     pub item: bool,
     /// `index`: its place in the list, from 0.
@@ -91,6 +102,7 @@ impl References {
     pub fn merge(&mut self, other: &Self) {
         self.inputs.extend(other.inputs.iter().cloned());
         self.steps.extend(other.steps.iter().cloned());
+        self.contents.extend(other.contents.iter().cloned());
         self.all_inputs |= other.all_inputs;
         self.item |= other.item;
         self.index |= other.index;
@@ -150,6 +162,18 @@ impl Root {
         ("failure", Self::Failure),
     ];
 
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Inputs => "inputs",
+            Self::Steps => "steps",
+            Self::Item => "item",
+            Self::Index => "index",
+            Self::Matrix => "matrix",
+            Self::Run => "run",
+            Self::Failure => "failure",
+        }
+    }
+
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL
             .iter()
@@ -172,7 +196,7 @@ enum Kind {
     /// keeps the order of keys and the spelling of numbers.
     Path(path::Path),
     /// Everything else.
-    Program(::cel::IdedExpr),
+    Program(program::Node),
 }
 
 impl Expression {
@@ -190,10 +214,15 @@ impl Expression {
                 (Kind::Program(program), mentions)
             }
         };
+        let mut references = References::from_mentions(&mentions);
+        match &kind {
+            Kind::Path(_) => references.contents.clone_from(&references.steps),
+            Kind::Program(program) => program.contents(&mut references.contents),
+        }
         Ok(Self {
             text: text.trim().into(),
             kind: Arc::new(kind),
-            references: Arc::new(References::from_mentions(&mentions)),
+            references: Arc::new(references),
             mentions: mentions.into(),
         })
     }
@@ -223,15 +252,15 @@ impl Expression {
         }
     }
 
-    /// The value in this scope.
+    /// The value in this scope; what it takes is charged to `budget`.
     ///
     /// # Errors
-    /// [`ExprError`] when a path leads nowhere, types do not fit, or the work
-    /// would exceed its bounds.
-    pub fn evaluate(&self, scope: &Scope) -> Result<Value, ExprError> {
+    /// [`ExprError`] when a path leads nowhere, types do not fit, or the budget
+    /// is spent.
+    pub fn evaluate(&self, scope: &Scope, budget: &mut Budget) -> Result<Value, ExprError> {
         match &*self.kind {
-            Kind::Path(path) => path.evaluate(scope),
-            Kind::Program(program) => cel::evaluate(program, scope),
+            Kind::Path(path) => path.evaluate(scope, budget),
+            Kind::Program(program) => eval::evaluate(program, scope, budget),
         }
         .map_err(|error| self.explain(error))
     }
@@ -240,8 +269,8 @@ impl Expression {
     ///
     /// # Errors
     /// As [`Expression::evaluate`], and when the value is no boolean.
-    pub fn holds(&self, scope: &Scope) -> Result<bool, ExprError> {
-        match self.evaluate(scope)? {
+    pub fn holds(&self, scope: &Scope, budget: &mut Budget) -> Result<bool, ExprError> {
+        match self.evaluate(scope, budget)? {
             Value::Bool(holds) => Ok(holds),
             other => Err(self.explain(
                 ExprError::new(format!(

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::expr::{ExprError, Expression, References, Scope, Template, kind_of};
+use super::expr::{Budget, ExprError, Expression, References, Scope, Template, kind_of};
 use super::inputs::InputSchema;
 use super::{MAX_ITEMS, MAX_STEPS, Step, StepAction, Workflow, suggest};
 use crate::id::{QueueName, StepName, TaskName, WorkflowName};
@@ -159,27 +159,26 @@ impl Mapping {
     /// # Errors
     /// [`ExprError`] when an expression fails, gives no list, or there would be
     /// more than [`MAX_ITEMS`] items.
-    pub fn items(&self, scope: &Scope) -> Result<Vec<Value>, ExprError> {
+    pub fn items(&self, scope: &Scope, budget: &mut Budget) -> Result<Vec<Value>, ExprError> {
         match &self.over {
-            MapSource::Foreach(template) => list(template, scope, "foreach"),
+            MapSource::Foreach(template) => list(template, scope, budget, "foreach"),
             MapSource::Matrix(lists) => {
                 let mut items = vec![Map::new()];
                 for (name, template) in lists {
-                    let values = list(template, scope, name)?;
+                    let values = list(template, scope, budget, name)?;
                     let count = items.len().saturating_mul(values.len());
                     if count > MAX_ITEMS {
                         return Err(too_many(count));
                     }
-                    items = items
-                        .iter()
-                        .flat_map(|item| {
-                            values.iter().map(|value| {
-                                let mut item = item.clone();
-                                item.insert(name.clone(), value.clone());
-                                item
-                            })
-                        })
-                        .collect();
+                    let mut product = Vec::with_capacity(count);
+                    for item in &items {
+                        for value in &values {
+                            let mut combination = budget.copy_fields(item)?;
+                            combination.insert(name.clone(), budget.copy(value)?);
+                            product.push(combination);
+                        }
+                    }
+                    items = product;
                 }
                 Ok(items.into_iter().map(Value::Object).collect())
             }
@@ -192,8 +191,13 @@ fn too_many(count: usize) -> ExprError {
         .help("split the work over several runs")
 }
 
-fn list(template: &Template, scope: &Scope, what: &str) -> Result<Vec<Value>, ExprError> {
-    match template.evaluate(scope)? {
+fn list(
+    template: &Template,
+    scope: &Scope,
+    budget: &mut Budget,
+    what: &str,
+) -> Result<Vec<Value>, ExprError> {
+    match template.evaluate(scope, budget)? {
         Value::Array(items) if items.len() <= MAX_ITEMS => Ok(items),
         Value::Array(items) => Err(too_many(items.len())),
         other => Err(

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::catalog::Catalog;
 use super::diagnostic::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS, Span, Text};
+use super::expr::Budget;
 use super::source::{self, Data, Entry, Node, Source};
 use super::{Concurrency, MAX_STEPS, Workflow, suggest};
 use crate::id::WorkflowName;
@@ -25,7 +26,7 @@ mod template;
 mod value;
 
 use policy::Defaults;
-use template::Around;
+use template::{Around, RunFacts};
 
 /// What parsing all expressions of a file may cost, about a token each.
 const MAX_WORK: usize = 25_000;
@@ -67,6 +68,7 @@ pub(super) fn workflow(
         edges: Vec::new(),
         validators: HashMap::new(),
         work_left: MAX_WORK,
+        budget: Budget::request(),
     };
     let workflow = reader.workflow(&root);
     match workflow {
@@ -94,6 +96,8 @@ struct Reader<'a> {
     /// By task or workflow; none where the schema itself is beyond us.
     validators: HashMap<String, Option<Rc<jsonschema::Validator>>>,
     work_left: usize,
+    /// For all that is evaluated while the file is checked.
+    budget: Budget,
 }
 
 /// Where to point for an entry: at its value when that fits under a caret, else at its key.
@@ -334,6 +338,7 @@ impl Reader<'_> {
                 "/concurrency/key",
                 &Around {
                     no_steps: Some("the key is needed before any step has run"),
+                    run: RunFacts::None,
                     ..Around::default()
                 },
             ),

@@ -122,6 +122,52 @@ async fn what_is_put_can_be_read_here_and_elsewhere(place: Place) {
     assert_eq!(block_in_place(|| other.read(&empty)).unwrap(), b"");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_of_a_folder_lets_others_in_between_its_portions() {
+    let place = Place::folder().await;
+    // A shelf of its own each, and one that takes several portions.
+    for n in 0..450 {
+        let shelf = place.files.join(if n < 50 {
+            format!("{n:02x}")
+        } else {
+            "fe".to_owned()
+        });
+        std::fs::create_dir_all(&shelf).unwrap();
+        let shelf_name = shelf.file_name().unwrap().to_str().unwrap().to_owned();
+        std::fs::write(shelf.join(format!("{shelf_name}{n:062x}.png")), "x").unwrap();
+    }
+    let lock = place.files.join("tmp/.lock");
+    let entered = std::sync::atomic::AtomicBool::new(false);
+    let mut asked = Vec::new();
+    let swept = block_in_place(|| {
+        std::thread::scope(|scope| {
+            use std::sync::atomic::Ordering::SeqCst;
+            place
+                .store
+                .sweep(Duration::ZERO, |digests| -> Result<_, ArtifactError> {
+                    if asked.is_empty() {
+                        // Somebody who stores, as soon as that is possible.
+                        scope.spawn(|| {
+                            let file = std::fs::File::options().write(true).open(&lock).unwrap();
+                            file.lock_shared().unwrap();
+                            entered.store(true, SeqCst);
+                        });
+                    }
+                    asked.push((digests.len(), entered.load(SeqCst)));
+                    Ok(HashSet::new())
+                })
+        })
+    })
+    .unwrap();
+    assert_eq!(swept.files, 450);
+    assert!(
+        asked.iter().all(|(digests, _)| *digests <= 200),
+        "{asked:?}"
+    );
+    let (_, has_entered) = asked.last().unwrap();
+    assert!(*has_entered, "the lock was never free: {asked:?}");
+}
+
 async fn the_same_content_is_stored_once_and_made_young(place: Place) {
     let first = place.put("a.png", b"twice");
     place.make_old(&first);

@@ -509,7 +509,7 @@ async fn a_scheduler_of_a_process_begins_what_is_due_by_itself() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64 * ProptestConfig::default().cases / 256, ..ProptestConfig::default() })]
 
     /// However late somebody looks: under `catch_up` with a wide window and `allow`, each due time
     /// gets exactly one run, in order.

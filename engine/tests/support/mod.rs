@@ -96,6 +96,9 @@ pub struct FailInput {
     when: Option<bool>,
     #[serde(default)]
     retry_after_ms: Option<u64>,
+    /// The length of what it says: as progress, in its log, and in its error.
+    #[serde(default)]
+    verbose: usize,
 }
 
 /// Fails as it is told.
@@ -116,6 +119,12 @@ impl Task for Fail {
         }
         assert!(!input.panic, "told to panic");
         let class = input.class.as_deref().unwrap_or("test");
+        if input.verbose > 0 {
+            let words = "é".repeat(input.verbose / 2);
+            ctx.progress(0.5, words.clone());
+            ctx.log(aquatint_engine::task::LogLevel::Info, words.clone());
+            return Err(TaskError::fatal(class, words));
+        }
         Err(match input.retry_after_ms {
             Some(ms) => TaskError::retry_after(Duration::from_millis(ms), class, "told to wait"),
             None if input.fatal => TaskError::fatal(class, "told to fail"),

@@ -189,3 +189,42 @@ async fn a_helper_left_behind_does_not_hold_up_the_attempt() {
         .unwrap();
     assert_eq!(output["stdout"], "done\n");
 }
+
+/// Run by the test below in a process of its own.
+async fn start_a_family(pipe: &str) {
+    let text = format!("exec 3> {pipe}; sleep 600 & echo up >&3; wait");
+    let result = Bench::new().start(open(), script(&text)).await;
+    panic!("it was to be killed: {result:?}");
+}
+
+#[tokio::test]
+async fn a_killed_worker_takes_its_command_and_its_helpers_along() {
+    const PIPE: &str = "AQUATINT_FAMILY_PIPE";
+    if let Ok(pipe) = std::env::var(PIPE) {
+        return start_a_family(&pipe).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let alive = folder.path().join("alive");
+    let made = Command::new("mkfifo").arg(&alive).status().await.unwrap();
+    assert!(made.success());
+    let name = "command_run::tests::a_killed_worker_takes_its_command_and_its_helpers_along";
+    let mut worker = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(PIPE, &alive)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut pipe = tokio::fs::File::open(&alive).await.unwrap();
+    let mut word = [0; 3];
+    pipe.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"up\n");
+
+    // SIGKILL: nothing of the worker's own runs after it.
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+
+    let mut rest = [0; 8];
+    let end = tokio::time::timeout(Duration::from_secs(10), pipe.read(&mut rest));
+    assert_eq!(end.await.expect("command and helper are gone").unwrap(), 0);
+}

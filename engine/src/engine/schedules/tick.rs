@@ -10,7 +10,7 @@ use crate::run::NewRun;
 use crate::schedule::{Happened, Overlap, Schedule, Standing, decide};
 use crate::store::{Answer, Fire, Op, Record, RunAction, StoreError};
 use crate::time::Timestamp;
-use crate::workflow::{Prepared, Scope, Template};
+use crate::workflow::{Budget, Prepared, Scope, Template};
 
 /// Schedules looked at in one tick at most. Those whose turn has not come stand first in line each time.
 const MANY: i64 = 5_000;
@@ -162,6 +162,6 @@ fn inputs(template: &Value, facts: &Value) -> Result<Value, EngineError> {
     let template = Template::parse(template.clone()).map_err(|error| wrong(error.message))?;
     let scope = Scope::new().run(Prepared::from_json(facts));
     template
-        .evaluate(&scope)
+        .evaluate(&scope, &mut Budget::request())
         .map_err(|error| wrong(error.message))
 }

@@ -1,6 +1,7 @@
 //! Runs a task's own code: apart from our loops, under its time-outs, stopped when told.
 
 use std::any::Any;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +15,17 @@ use tower::ServiceExt as _;
 use super::super::handlers::Pool;
 use super::super::{Shared, scope};
 use super::report::{Answered, Finished, Messenger, Said, Told, Word};
-use super::{Course, Outcome, Product, bounded, store_trouble, unknown_task};
+use super::{Course, Outcome, Product, store_trouble, stored, unknown_task};
 use crate::id::TaskName;
 use crate::layer::{Attempt, AttemptRequest, AttemptService};
 use crate::registry::Code;
 use crate::run::AttemptOutcome;
 use crate::store::{AttemptReport, Claim, Halt, Op, StoreError};
 use crate::task::{
-    AttemptInfo, ContextParts, LogLevel, LogLine, Progress, Remedy, Report, TaskContext, TaskError,
+    AttemptInfo, ContextParts, LogLevel, LogLine, MAX_MESSAGE_BYTES, MAX_PROGRESS_BYTES, Progress,
+    Remedy, Report, TaskContext, TaskError,
 };
+use crate::text;
 use crate::transition::Settlement;
 use crate::workflow::plan::PlanStep;
 
@@ -73,10 +76,11 @@ pub(super) async fn run(shared: &Arc<Shared>, job: Job<'_>) -> Course {
     info.attempt = u32::try_from(claim.attempt).unwrap_or(u32::MAX);
     info.run_inputs = Arc::clone(&inputs.json);
 
-    let scratch = Scratch(shared.config.data_dir.join("scratch").join(format!(
+    let folder = shared.config.data_dir.join("scratch").join(format!(
         "{}-{}-{}-{}",
         claim.key.run, claim.key.step, claim.key.item, claim.attempt
-    )));
+    ));
+    let scratch = Scratch(Some(folder.clone()));
     let stop = CancellationToken::new();
     let soft = CancellationToken::new();
     let (reports, inbox) = mpsc::unbounded_channel();
@@ -84,7 +88,7 @@ pub(super) async fn run(shared: &Arc<Shared>, job: Job<'_>) -> Course {
         info,
         cancel: stop.clone(),
         soft_timeout: soft.clone(),
-        scratch: scratch.0.clone(),
+        scratch: folder,
         artifacts: shared.artifacts.clone(),
         reports,
     });
@@ -153,7 +157,7 @@ pub(super) async fn run(shared: &Arc<Shared>, job: Job<'_>) -> Course {
     .await;
     journal.drain();
     journal.store();
-    drop(scratch);
+    scratch.remove().await;
 
     let product = match end {
         End::Told(settlement, said) => {
@@ -164,7 +168,7 @@ pub(super) async fn run(shared: &Arc<Shared>, job: Job<'_>) -> Course {
             });
         }
         End::Returned(Ok(output)) => {
-            match bounded(output.to_string(), &format!("the output of task `{task}`")) {
+            match stored(&output, &format!("the output of task `{task}`")) {
                 Ok(output) => Product {
                     outcome: Outcome::Succeeded {
                         output,
@@ -355,6 +359,7 @@ impl Journal<'_> {
     fn take(&mut self, report: Report) {
         match report {
             Report::Progress(mut progress) => {
+                progress.message = text::bounded(progress.message, MAX_PROGRESS_BYTES);
                 progress.preview = self.progress.preview.take();
                 self.progress = progress;
                 self.has_news = true;
@@ -372,7 +377,7 @@ impl Journal<'_> {
                     };
                 }
                 if self.lines <= MAX_LOG_LINES {
-                    line.message = line.message.replace('\0', "\u{fffd}");
+                    line.message = text::bounded(line.message, MAX_MESSAGE_BYTES);
                     self.logs
                         .push((self.lines, self.shared.config.clock.now(), line));
                 }
@@ -405,16 +410,35 @@ impl Journal<'_> {
     }
 }
 
-/// The attempt's own folder; gone when the attempt is.
-struct Scratch(std::path::PathBuf);
+/// The attempt's own folder; gone when the attempt is. Removing a large one takes its time, which
+/// the threads that carry heartbeats do not have.
+struct Scratch(Option<PathBuf>);
+
+impl Scratch {
+    async fn remove(mut self) {
+        if let Some(removal) = self.begin() {
+            // A panic while removing: what is left, a sweep removes.
+            let _ = removal.await;
+        }
+    }
+
+    fn begin(&mut self) -> Option<JoinHandle<()>> {
+        // Most attempts never made one.
+        let folder = self.0.take().filter(|folder| folder.exists())?;
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        Some(runtime.spawn_blocking(move || {
+            if let Err(error) = std::fs::remove_dir_all(&folder)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, "a scratch folder stays behind; a sweep will remove it");
+            }
+        }))
+    }
+}
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Most attempts never made one.
-        if let Err(error) = std::fs::remove_dir_all(&self.0)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, "a scratch folder stays behind; a sweep will remove it");
-        }
+        // Nobody waits: the attempt itself was dropped.
+        let _ = self.begin();
     }
 }

@@ -14,12 +14,13 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{Product, bad_expression, bounded, store_trouble};
+use super::{Product, bad_expression, stored};
 use crate::run::{AttemptOutcome, TaskKey};
 use crate::store::{Answer, Claim, Halt, Op, StoreError};
 use crate::task::{TaskContext, TaskError};
 use crate::transition::{Outcome, Proof, Settlement};
 use crate::worker::{Shared, meter, scope};
+use crate::workflow::expr::Budget;
 
 /// The store's answer to a report.
 pub(super) type Said = Result<Answer, StoreError>;
@@ -128,7 +129,7 @@ impl Messenger {
         if self.ctx.has_spoken() || ends_with_outputs(&self.claim) || self.halt.is_disowned() {
             return Finished::Returned(returned);
         }
-        let Ok(output) = bounded(value.to_string(), "the output") else {
+        let Ok(output) = stored(value, "the output") else {
             return Finished::Returned(returned);
         };
         let product = Product {
@@ -237,10 +238,18 @@ async fn insist(
 }
 
 fn settlement(claim: &Claim, product: Product, run_output: Option<Arc<str>>) -> Settlement {
+    let outcome = match product.outcome {
+        // Whatever it came from: a handler, a layer, a panic.
+        Outcome::Failed { outcome, error } => Outcome::Failed {
+            outcome,
+            error: error.bounded(),
+        },
+        other => other,
+    };
     Settlement {
         key: claim.key,
         proof: Proof::Token(claim.token),
-        outcome: product.outcome,
+        outcome,
         artifacts: product.artifacts,
         run_output,
         cache_key: product.cache_key,
@@ -258,7 +267,7 @@ fn remember(shared: &Shared, claim: &Claim, settlement: &Settlement) {
             .is_empty()
         && let Ok(value) = serde_json::from_str::<Value>(output)
     {
-        shared.scopes.remember(claim, value, output.len());
+        shared.scopes.remember(claim, value);
     }
 }
 
@@ -289,16 +298,18 @@ async fn with_outputs(
     let name = plan.steps[claim.key.step as usize].name.clone();
     let mut references = template.references().clone();
     references.steps.remove(name.as_str());
+    references.contents.remove(name.as_str());
     let evaluated = match scope::load(shared, claim, &references).await {
-        Ok(scope) => {
+        Ok(loaded) => {
+            let scope = loaded.scope;
             let scope = scope.step(name.as_str(), crate::workflow::expr::Prepared::from(own));
             template
-                .evaluate(&scope)
+                .evaluate(&scope, &mut Budget::attempt())
                 .map_err(|e| bad_expression("outputs", &e))
         }
-        Err(error) => Err(store_trouble(&error)),
+        Err(error) => Err(error.into_task_error()),
     };
-    let bounded = evaluated.and_then(|value| bounded(value.to_string(), "the run's outputs"));
+    let bounded = evaluated.and_then(|value| stored(&value, "the run's outputs"));
     match (bounded, &outcome) {
         (Ok(text), _) => (outcome, Some(text)),
         // The step failed anyway: its own reason is the one to tell.

@@ -7,6 +7,7 @@ use cel::common::ast::operators;
 use cel::common::ast::{EntryExpr, Expr, LiteralValue, SourceInfo};
 use cel::{IdedExpr, ParseErrors};
 
+use super::program::{self, Node, TYPES};
 use super::{ExprError, Root, path};
 use crate::workflow::suggest;
 
@@ -40,25 +41,8 @@ pub(super) const FUNCTIONS: [&str; 14] = [
     "uint",
 ];
 const MACROS: [&str; 6] = ["all", "exists", "exists_one", "filter", "has", "map"];
-/// Names of types, for `type(x) == int`.
-const TYPES: [&str; 10] = [
-    "bool",
-    "bytes",
-    "double",
-    "int",
-    "list",
-    "map",
-    "null_type",
-    "string",
-    "type",
-    "uint",
-];
-
-pub(super) fn compile(text: &str) -> Result<(IdedExpr, Vec<Mention>), ExprError> {
-    let (tree, places) = super::cel::environment()
-        .parser()
-        .parse_with_source_info(text)
-        .map_err(|errors| syntax_error(text, &errors))?;
+pub(super) fn compile(text: &str) -> Result<(Node, Vec<Mention>), ExprError> {
+    let (tree, places) = super::cel::parse(text).map_err(|errors| syntax_error(text, &errors))?;
     let mut walk = Walk {
         text,
         places: &places,
@@ -68,7 +52,7 @@ pub(super) fn compile(text: &str) -> Result<(IdedExpr, Vec<Mention>), ExprError>
     };
     walk.visit(&tree)?;
     let mentions = walk.mentions;
-    Ok((tree, mentions))
+    Ok((program::compile(&tree, &FUNCTIONS)?, mentions))
 }
 
 /// The parser's first complaint, without its list of all tokens there are.
@@ -161,7 +145,7 @@ impl<'a> Walk<'a> {
             return Err(path::bare_steps(offset));
         }
         // `steps.refine`, when it is written without spaces, is underlined whole.
-        let word = root_word(root);
+        let word = root.word();
         let length = match name {
             Some(name) if self.text[offset..].starts_with(&format!("{word}.{name}")) => {
                 word.len() + 1 + name.len()
@@ -189,7 +173,9 @@ impl<'a> Walk<'a> {
         match &node.expr {
             Expr::Ident(name) => self.ident(name, node),
             Expr::Select(select) => match self.root_of(&select.operand) {
-                Some(root @ (Root::Inputs | Root::Steps | Root::Matrix)) => {
+                Some(root @ (Root::Inputs | Root::Steps | Root::Matrix | Root::Run))
+                    if root != Root::Run || !select.test =>
+                {
                     self.mention(root, Some(&select.field), &select.operand)
                 }
                 _ => self.visit(&select.operand),
@@ -333,11 +319,4 @@ impl<'a> Walk<'a> {
         }
         Ok(())
     }
-}
-
-fn root_word(root: Root) -> &'static str {
-    Root::ALL
-        .iter()
-        .find(|(_, r)| *r == root)
-        .map_or("", |(word, _)| word)
 }

@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::analyse::Mention;
+use super::budget::Budget;
 use super::guard::{Token, TokenKind};
 use super::scope::Scope;
 use super::{ExprError, Root, kind_of};
@@ -68,7 +69,9 @@ pub(super) fn parse(tokens: &[Token], text: &str) -> Result<Option<(Path, Mentio
         };
     }
     let name = match (root, parts.first()) {
-        (Root::Inputs | Root::Steps | Root::Matrix, Some(Part::Field(name))) => Some(name.clone()),
+        (Root::Inputs | Root::Steps | Root::Matrix | Root::Run, Some(Part::Field(name))) => {
+            Some(name.clone())
+        }
         (Root::Steps, Some(Part::Index(_)) | None) => return Err(bare_steps(first.start)),
         _ => None,
     };
@@ -95,12 +98,16 @@ pub(super) fn bare_steps(offset: usize) -> ExprError {
 }
 
 impl Path {
-    pub(super) fn evaluate(&self, scope: &Scope) -> Result<Value, ExprError> {
+    pub(super) fn evaluate(&self, scope: &Scope, budget: &mut Budget) -> Result<Value, ExprError> {
         let mut parts = self.parts.iter();
         let mut so_far;
         let start = match self.root {
             Root::Inputs => match parts.next() {
-                None => return Ok(scope.all_inputs()),
+                None => {
+                    let weight = scope.weight_of_inputs_to_make();
+                    budget.allocate(weight).map_err(ExprError::from)?;
+                    return budget.copy(scope.all_prepared_inputs().json());
+                }
                 Some(Part::Index(index)) => {
                     return Err(ExprError::new(format!(
                         "`inputs` has names, so `[{index}]` leads nowhere"
@@ -133,13 +140,7 @@ impl Path {
                 };
             }
             Root::Item | Root::Matrix | Root::Run | Root::Failure => {
-                so_far = match self.root {
-                    Root::Item => "item",
-                    Root::Matrix => "matrix",
-                    Root::Run => "run",
-                    _ => "failure",
-                }
-                .to_owned();
+                so_far = self.root.word().to_owned();
                 scope.root(self.root).ok_or_else(|| absent(&so_far))?
             }
         };
@@ -151,7 +152,7 @@ impl Path {
                 Part::Index(index) => so_far = format!("{so_far}[{index}]"),
             }
         }
-        Ok(value.clone())
+        budget.copy(value)
     }
 }
 

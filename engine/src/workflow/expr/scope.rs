@@ -1,26 +1,18 @@
 //! What an expression can see: inputs, results of steps, the item at hand.
 //!
-//! Values are converted for CEL when an expression first needs that, once, and
-//! shared from then on: ten thousand items reading one list convert it once.
+//! Values are shared, never converted: ten thousand items that read one list
+//! read the same one.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use cel::common::value::Val;
 use serde_json::Value;
 
-use super::{Root, cel as evaluator};
+use super::Root;
 
 /// A JSON value ready to be read by many expressions. Cheap to clone.
 #[derive(Clone)]
-pub struct Prepared(Arc<Inner>);
-
-struct Inner {
-    json: Value,
-    /// Made on first need: plain paths never do.
-    value: OnceLock<Box<dyn Val>>,
-    cost: OnceLock<usize>,
-}
+pub struct Prepared(Arc<Value>);
 
 impl Prepared {
     /// Prepares a copy of a value.
@@ -29,46 +21,35 @@ impl Prepared {
         Self::from(value.clone())
     }
 
+    /// About what it takes in memory, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        weight(&self.0)
+    }
+
     /// The value as JSON.
     #[must_use]
     pub fn json(&self) -> &Value {
-        &self.0.json
-    }
-
-    pub(super) fn value(&self) -> &dyn Val {
-        &**self
-            .0
-            .value
-            .get_or_init(|| evaluator::from_json(&self.0.json))
-    }
-
-    /// What reading it once costs at most, in units of a value or 64 bytes of text.
-    pub(super) fn cost(&self) -> usize {
-        *self.0.cost.get_or_init(|| cost(&self.0.json))
+        &self.0
     }
 }
 
-fn cost(value: &Value) -> usize {
+/// About what a value takes in memory, in bytes.
+pub(crate) fn weight(value: &Value) -> usize {
+    let own = size_of::<Value>() + 32;
     match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
-        Value::String(text) => 1 + text.len() / 64,
-        Value::Array(list) => 1 + list.iter().map(cost).sum::<usize>(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => own,
+        Value::String(text) => own + text.len(),
+        Value::Array(list) => own + list.iter().map(weight).sum::<usize>(),
         Value::Object(fields) => {
-            1 + fields
-                .iter()
-                .map(|(key, value)| key.len() / 64 + cost(value))
-                .sum::<usize>()
+            let entry = |(key, value): (&String, &Value)| 64 + key.len() + weight(value);
+            own + fields.iter().map(entry).sum::<usize>()
         }
     }
 }
 
 impl From<Value> for Prepared {
     fn from(json: Value) -> Self {
-        Self(Arc::new(Inner {
-            json,
-            value: OnceLock::new(),
-            cost: OnceLock::new(),
-        }))
+        Self(Arc::new(json))
     }
 }
 
@@ -76,7 +57,7 @@ impl std::fmt::Debug for Prepared {
     /// The kind only: values may be prompts.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Prepared")
-            .field(&super::kind_of(&self.0.json))
+            .field(&super::kind_of(&self.0))
             .finish()
     }
 }
@@ -86,10 +67,19 @@ impl std::fmt::Debug for Prepared {
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
     inputs: Arc<Inputs>,
-    steps: Arc<BTreeMap<String, Prepared>>,
+    steps: Arc<BTreeMap<String, StepResult>>,
     item: Option<(Prepared, u32)>,
     run: Option<Prepared>,
     failure: Option<Prepared>,
+}
+
+/// What is known of a step's result.
+#[derive(Debug, Clone)]
+pub(super) enum StepResult {
+    /// Everything.
+    Whole(Prepared),
+    /// How many items there are; nobody asks for more.
+    Counted(u64),
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +119,15 @@ impl Scope {
     /// The result of a step; null where it was skipped or failed.
     #[must_use]
     pub fn step(mut self, name: &str, result: Prepared) -> Self {
-        Arc::make_mut(&mut self.steps).insert(name.to_owned(), result);
+        Arc::make_mut(&mut self.steps).insert(name.to_owned(), StepResult::Whole(result));
+        self
+    }
+
+    /// How many items a mapped step has, where [`References::contents`](super::References::contents)
+    /// says that nobody asks for more.
+    #[must_use]
+    pub fn step_count(mut self, name: &str, count: u64) -> Self {
+        Arc::make_mut(&mut self.steps).insert(name.to_owned(), StepResult::Counted(count));
         self
     }
 
@@ -162,8 +160,15 @@ impl Scope {
         self.inputs.named.keys().map(String::as_str)
     }
 
-    pub(super) fn all_inputs(&self) -> Value {
-        self.all_prepared_inputs().json().clone()
+    /// What `inputs` as a whole would take, in bytes; nothing once it has been made.
+    pub(super) fn weight_of_inputs_to_make(&self) -> usize {
+        if self.inputs.whole.get().is_some() {
+            return 0;
+        }
+        let named = self.inputs.named.iter();
+        named
+            .map(|(name, value)| 64 + name.len() + weight(value.json()))
+            .sum()
     }
 
     pub(super) fn all_prepared_inputs(&self) -> &Prepared {
@@ -177,8 +182,15 @@ impl Scope {
         })
     }
 
-    pub(super) fn step_value(&self, name: &str) -> Option<&Prepared> {
+    pub(super) fn step_result(&self, name: &str) -> Option<&StepResult> {
         self.steps.get(name)
+    }
+
+    pub(super) fn step_value(&self, name: &str) -> Option<&Prepared> {
+        match self.steps.get(name)? {
+            StepResult::Whole(value) => Some(value),
+            StepResult::Counted(_) => None,
+        }
     }
 
     pub(super) fn index_value(&self) -> Option<u32> {

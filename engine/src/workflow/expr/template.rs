@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{ExprError, Expression, References, Root, Scope, guard, kind_of};
+use super::budget::ENTRY_BYTES;
+use super::{Budget, ExprError, Expression, References, Root, Scope, guard, kind_of};
 
 /// Any JSON value with expressions in it, parsed. Cheap to clone, shared over threads.
 #[derive(Debug, Clone)]
@@ -125,46 +126,66 @@ impl Template {
         matches!(*self.shape, Shape::Constant)
     }
 
-    /// The value in this scope.
+    /// The value in this scope, charged to `budget`.
     ///
     /// # Errors
     /// As [`Expression::evaluate`]; also when null, a list or an object would
     /// have to be printed into a text.
-    pub fn evaluate(&self, scope: &Scope) -> Result<Value, ExprError> {
+    pub fn evaluate(&self, scope: &Scope, budget: &mut Budget) -> Result<Value, ExprError> {
         match &*self.shape {
-            Shape::Constant => Ok((*self.source).clone()),
-            Shape::Whole(expression) => expression.evaluate(scope),
+            Shape::Constant => budget.copy(&self.source),
+            Shape::Whole(expression) => expression.evaluate(scope, budget),
             Shape::Text(pieces) => {
                 let mut text = String::new();
                 for piece in pieces {
                     match piece {
-                        Piece::Plain(plain) => text.push_str(plain),
+                        Piece::Plain(plain) => append(plain, &mut text, budget)?,
                         Piece::Expression { expression, .. } => {
-                            print(expression, scope, &mut text)?;
+                            print(expression, scope, &mut text, budget)?;
                         }
                     }
                 }
                 Ok(Value::String(text))
             }
-            Shape::List(list) => list
-                .iter()
-                .map(|element| element.evaluate(scope))
-                .collect::<Result<Vec<_>, _>>()
-                .map(Value::Array),
-            Shape::Object(fields) => fields
-                .iter()
-                .map(|(key, value)| Ok((key.clone(), value.evaluate(scope)?)))
-                .collect::<Result<Map<_, _>, ExprError>>()
-                .map(Value::Object),
+            Shape::List(list) => {
+                budget.allocate_list::<Value>(list.len())?;
+                list.iter()
+                    .map(|element| element.evaluate(scope, budget))
+                    .collect::<Result<Vec<_>, _>>()
+                    .map(Value::Array)
+            }
+            Shape::Object(fields) => {
+                budget.allocate(fields.len().saturating_mul(ENTRY_BYTES))?;
+                fields
+                    .iter()
+                    .map(|(key, value)| {
+                        budget.allocate(key.len())?;
+                        Ok((key.clone(), value.evaluate(scope, budget)?))
+                    })
+                    .collect::<Result<Map<_, _>, ExprError>>()
+                    .map(Value::Object)
+            }
         }
     }
 }
 
-fn print(expression: &Expression, scope: &Scope, text: &mut String) -> Result<(), ExprError> {
-    match expression.evaluate(scope)? {
-        Value::String(value) => text.push_str(&value),
-        Value::Number(value) => text.push_str(&value.to_string()),
-        Value::Bool(value) => text.push_str(if value { "true" } else { "false" }),
+/// Adds to a text; what its growing costs is charged twice over.
+fn append(part: &str, text: &mut String, budget: &mut Budget) -> Result<(), ExprError> {
+    budget.allocate(part.len().saturating_mul(2))?;
+    text.push_str(part);
+    Ok(())
+}
+
+fn print(
+    expression: &Expression,
+    scope: &Scope,
+    text: &mut String,
+    budget: &mut Budget,
+) -> Result<(), ExprError> {
+    match expression.evaluate(scope, budget)? {
+        Value::String(value) => append(&value, text, budget)?,
+        Value::Number(value) => append(&value.to_string(), text, budget)?,
+        Value::Bool(value) => append(if value { "true" } else { "false" }, text, budget)?,
         other => {
             let help = match &other {
                 Value::Null => "give a default: `x == null ? \"…\" : x`",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::template::Around;
+use super::template::{Around, RunFacts};
 use super::{Reader, place};
 use crate::id::{StepName, WorkflowName};
 use crate::run::{Ending, Notify};
@@ -159,6 +159,7 @@ impl Reader<'_> {
             self.object(&entry.value, place(entry), &at, "`inputs`", None)?;
             let around = Around {
                 no_steps: Some("a schedule's inputs are made before any step has run"),
+                run: RunFacts::Schedule,
                 ..Around::default()
             };
             schedule.inputs = self.template(&entry.value, &at, &around);
@@ -272,7 +273,8 @@ impl Reader<'_> {
             "workflow": schedule.workflow.as_str(),
         });
         let scope = Scope::new().run(Prepared::from_json(&facts));
-        let given = Template::parse(schedule.inputs.clone()).and_then(|t| t.evaluate(&scope));
+        let given = Template::parse(schedule.inputs.clone())
+            .and_then(|t| t.evaluate(&scope, &mut self.budget));
         match given {
             Err(error) => {
                 let help = "`run.scheduled_at` is the time it was due, `run.schedule` its name";

@@ -12,6 +12,28 @@ use crate::workflow::expr::{self, ExprError, Expression, Mention, Root, Scope};
 use crate::workflow::source::{Data, Entry, Node, pointer};
 use crate::workflow::suggest;
 
+/// Which facts `run` has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum RunFacts {
+    /// In steps and outputs.
+    #[default]
+    Run,
+    /// In a schedule's inputs, of which a run is made.
+    Schedule,
+    /// Before there is a run.
+    None,
+}
+
+impl RunFacts {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Run => &["id", "workflow", "version", "attempt"],
+            Self::Schedule => &["scheduled_at", "schedule", "workflow"],
+            Self::None => &[],
+        }
+    }
+}
+
 /// What surrounds an expression, and so what it may read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Around {
@@ -23,6 +45,8 @@ pub(super) struct Around {
     pub(super) matrix: Option<BTreeSet<String>>,
     /// In the workflow's `on_failure`.
     pub(super) failure: bool,
+    /// What is known of the run.
+    pub(super) run: RunFacts,
     /// Why results of steps cannot be read here.
     pub(super) no_steps: Option<&'static str>,
 }
@@ -224,6 +248,25 @@ impl Reader<'_> {
                 }
                 _ => {}
             },
+            (Root::Run, _) if around.run == RunFacts::None => self.report(
+                "out-of-scope",
+                span,
+                at,
+                "`run` has no meaning here",
+                "there is no run yet: use `inputs`".to_owned(),
+            ),
+            (Root::Run, Some(name)) if !around.run.names().contains(&name.as_str()) => {
+                let help = if RunFacts::Schedule.names().contains(&name.as_str()) {
+                    format!(
+                        "only a schedule's `inputs` can read it: `day: ${{{{ run.{name} }}}}` there, `${{{{ inputs.day }}}}` here"
+                    )
+                } else {
+                    let known = around.run.names().iter().copied();
+                    suggest::help(name, known).unwrap_or_default()
+                };
+                let message = format!("`run` has no `{name}` here");
+                self.report("out-of-scope", span, at, message, help);
+            }
             (Root::Failure, _) if !around.failure => self.report(
                 "out-of-scope",
                 span,
@@ -251,7 +294,7 @@ impl Reader<'_> {
         let (expression, offset) = self.bare(&text, &lines, at)?;
         self.mentions(&expression, offset, &lines, at, around);
         if expression.references().is_empty() {
-            match expression.holds(&Scope::new()) {
+            match expression.holds(&Scope::new(), &mut self.budget) {
                 Ok(true) => {}
                 Ok(false) => self.report(
                     "unreachable-step",

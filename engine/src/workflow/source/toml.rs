@@ -63,7 +63,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn refuse(&mut self, code: &'static str, span: Span, message: String, help: &str) -> Data {
         // One is enough: what follows would be the same again.
-        if self.found.is_empty() || code == "wrong-type" {
+        if self.found.is_empty() || matches!(code, "wrong-type" | "number-out-of-range") {
             let problem = Diagnostic::new(self.source, code, span, "", message);
             self.found.push(problem.help(help.to_owned()));
         }
@@ -105,7 +105,7 @@ impl Reader<'_> {
                     match i64::from_str_radix(integer.as_str(), integer.radix()) {
                         Ok(int) => Data::Number(int.into()),
                         Err(_) => self.refuse(
-                            "wrong-type",
+                            "number-out-of-range",
                             span,
                             format!("the integer {integer} is too large"),
                             "integers have 64 bits; write larger ones as quoted text",
@@ -117,10 +117,10 @@ impl Reader<'_> {
                     match number.and_then(serde_json::Number::from_f64) {
                         Some(number) => Data::Number(number),
                         None => self.refuse(
-                            "wrong-type",
+                            "number-out-of-range",
                             span,
                             format!("`{}` is no finite number", float.as_str()),
-                            "JSON, in which inputs travel, has none either",
+                            "numbers reach from -1.797e308 to 1.797e308; quote it, if text is meant",
                         ),
                     }
                 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{DuplicateKeyPolicy, Error, Location, Spanned};
+use serde_saphyr::{DuplicateKeyPolicy, Error, Location, NonFiniteFloatPolicy, Spanned};
 
 use super::{Data, Entry, MAX_DEPTH, MAX_NODES, Node};
 use crate::workflow::diagnostic::{Diagnostic, MAX_DIAGNOSTICS, Span, Text};
@@ -24,7 +24,7 @@ pub(super) fn read(source: &Arc<Text>) -> (Option<Node>, Vec<Diagnostic>) {
     };
     match parsed {
         Ok(node) => {
-            leading_zeros(&node, source, &mut found);
+            numbers(&node, source, &mut found);
             (Some(node), found)
         }
         Err(error) => {
@@ -39,6 +39,8 @@ fn parse(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, Error> 
         strict_booleans: true,
         with_snippet: false,
         duplicate_keys: duplicate_keys,
+        // Each is told in its place, by `numbers`.
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         budget: serde_saphyr::budget! {
             max_depth: MAX_DEPTH,
             flow_nesting_limit: MAX_DEPTH,
@@ -59,28 +61,59 @@ fn parse(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node, Error> 
     serde_saphyr::from_str_with_options::<Spanned<Read>>(text, options).map(node)
 }
 
-/// `010` is eight to some parsers, ten to this one, and a name to whoever wrote it.
-fn leading_zeros(node: &Node, source: &Arc<Text>, found: &mut Vec<Diagnostic>) {
+/// Numbers that would be read as something else than what is written.
+fn numbers(node: &Node, source: &Arc<Text>, found: &mut Vec<Diagnostic>) {
+    let mut report = |code: &'static str, message: String, help: String| {
+        if found.len() < MAX_DIAGNOSTICS {
+            let new = Diagnostic::new(source, code, node.span, "", message);
+            found.push(new.help(help));
+        }
+    };
+    let raw = node.span.of(&source.text);
+    let digits = raw.trim_start_matches(['-', '+']);
     match &node.data {
         Data::Number(number) => {
-            let raw = node.span.of(&source.text);
-            let digits = raw.trim_start_matches(['-', '+']).as_bytes();
-            if let [b'0', second, ..] = digits
+            // `010` is eight to some parsers, ten to this one, and a name to whoever wrote it.
+            if let [b'0', second, ..] = digits.as_bytes()
                 && second.is_ascii_digit()
-                && found.len() < MAX_DIAGNOSTICS
             {
                 let message = format!("`{raw}` would be read as the number {number}");
                 let help = format!("write `\"{raw}\"` for text, or the number without its zeros");
-                let new = Diagnostic::new(source, "ambiguous-number", node.span, "", message);
-                found.push(new.help(help));
+                report("ambiguous-number", message, help);
+            } else if number.is_f64() && !is_finite(digits) {
+                report(
+                    "number-out-of-range",
+                    format!("`{}` is no finite number", shortened(raw)),
+                    "numbers reach from -1.797e308 to 1.797e308; quote it, if text is meant"
+                        .to_owned(),
+                );
+            } else if number.is_f64() && digits.bytes().all(|b| b.is_ascii_digit()) {
+                report(
+                    "number-out-of-range",
+                    format!("the integer {} is too large", shortened(raw)),
+                    "integers have 64 bits; write larger ones as quoted text".to_owned(),
+                );
             }
         }
-        Data::List(list) => list.iter().for_each(|n| leading_zeros(n, source, found)),
+        Data::List(list) => list.iter().for_each(|n| numbers(n, source, found)),
         Data::Map(entries) => {
             let values = entries.iter().map(|entry| &entry.value);
-            values.for_each(|n| leading_zeros(n, source, found));
+            values.for_each(|n| numbers(n, source, found));
         }
         Data::Null | Data::Bool(_) | Data::Text(_) => {}
+    }
+}
+
+/// Whether a number, as it is written, is one that JSON has: `.inf`, `.nan` and `1e999` are not.
+fn is_finite(raw: &str) -> bool {
+    let read = raw.trim_start_matches('.').parse::<f64>();
+    read.is_ok_and(f64::is_finite)
+}
+
+fn shortened(raw: &str) -> String {
+    match raw.char_indices().nth(40) {
+        None => raw.to_owned(),
+        Some((end, _)) => format!("{}…", &raw[..end]),
     }
 }
 
@@ -132,8 +165,11 @@ impl<'de> Deserialize<'de> for Read {
             }
 
             fn visit_f64<E>(self, float: f64) -> Result<Data, E> {
-                // Only finite ones arrive: the parser refuses the others.
-                Ok(serde_json::Number::from_f64(float).map_or(Data::Null, Data::Number))
+                // What is not finite is told by `numbers`, which knows its place. Until then it counts as
+                // a number, so that nothing else is told of it.
+                let number = serde_json::Number::from_f64(float)
+                    .or_else(|| serde_json::Number::from_f64(f64::MAX));
+                Ok(number.map_or(Data::Null, Data::Number))
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Data, E> {
