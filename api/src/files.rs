@@ -10,10 +10,12 @@ use axum::extract::Request;
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use image::ImageDecoder as _;
 use serde_json::Value;
 use tokio_util::io::ReaderStream;
 
 use crate::app::App;
+use crate::budget::{self, Arrival};
 use crate::problem::Problem;
 
 /// Files named by one request's inputs at most.
@@ -77,7 +79,9 @@ pub(crate) async fn store(
     }
     let kind = media_type(&content, claimed);
     check_pixels(app, &content, kind)?;
-    Ok(app.engine.upload(name, kind, content).await?)
+    let stored = app.engine.upload(name, kind, content).await?;
+    budget::brought(&stored.digest);
+    Ok(stored)
 }
 
 /// A part of a form.
@@ -92,9 +96,10 @@ pub(crate) async fn form(app: &App, request: Request) -> Result<Vec<(String, Par
         .await
         .map_err(|error| Problem::bad_request(error.body_text()))?;
     let mut parts = Vec::new();
+    let mut arrival = Arrival::new(&app.budget);
     while let Some(field) = form.next_field().await.map_err(|e| unreadable(&e))? {
         let name = field.name().unwrap_or_default().to_owned();
-        parts.push((name, part(app, field).await?));
+        parts.push((name, part(app, field, &mut arrival).await?));
         if parts.len() > MAX_ATTACHMENTS {
             return Err(Problem::too_large(format!(
                 "a form has {MAX_ATTACHMENTS} parts at most"
@@ -104,14 +109,30 @@ pub(crate) async fn form(app: &App, request: Request) -> Result<Vec<(String, Par
     Ok(parts)
 }
 
-async fn part(app: &App, field: Field<'_>) -> Result<Part, Problem> {
+async fn part(
+    app: &App,
+    mut field: Field<'_>,
+    arrival: &mut Arrival<'_>,
+) -> Result<Part, Problem> {
     let claimed = field.content_type().unwrap_or_default().to_owned();
-    let Some(file_name) = field.file_name().map(str::to_owned) else {
-        let text = field.text().await.map_err(|e| unreadable(&e))?;
+    let file_name = field.file_name().map(str::to_owned);
+    let mut content = Vec::new();
+    while let Some(piece) = field.chunk().await.map_err(|e| unreadable(&e))? {
+        arrival.add(piece.len()).await?;
+        content.extend_from_slice(&piece);
+        if file_name.is_some() && content.len() > app.config.max_file_bytes {
+            return Err(Problem::too_large(format!(
+                "a file has {} bytes at most",
+                app.config.max_file_bytes
+            )));
+        }
+    }
+    let Some(file_name) = file_name else {
+        let text = String::from_utf8(content);
+        let text = text.map_err(|_| Problem::bad_request("a field of the form is no UTF-8 text"))?;
         return Ok(Part::Text(text));
     };
-    let content = field.bytes().await.map_err(|e| unreadable(&e))?;
-    let stored = store(app, &file_name, &claimed, content.into()).await?;
+    let stored = store(app, &file_name, &claimed, content).await?;
     Ok(Part::File(stored))
 }
 
@@ -358,32 +379,53 @@ pub(crate) async fn thumbnail(
     }
     let mut file = app.engine.open_artifact(artifact).await?;
     let (most_bytes, most_pixels) = (app.config.max_file_bytes as u64, app.config.max_pixels);
-    let made = tokio::task::spawn_blocking(move || {
-        let mut content = Vec::new();
-        file.by_ref()
-            .take(most_bytes)
-            .read_to_end(&mut content)
-            .map_err(|e| e.to_string())?;
-        shrink(&content, side, most_pixels)
+    let size = file.metadata().map_or(most_bytes, |facts| facts.len());
+    let size = usize::try_from(size.min(most_bytes)).unwrap_or(usize::MAX);
+    app.budget.reserve(size).await?;
+    let refused = |reason: String| {
+        Problem::invalid(
+            format!("the picture cannot be made smaller: {reason}"),
+            Vec::new(),
+        )
+    };
+    let weighed = tokio::task::spawn_blocking(move || {
+        let mut content = Vec::with_capacity(size);
+        let read = file.by_ref().take(most_bytes).read_to_end(&mut content);
+        read.map_err(|e| e.to_string())?;
+        let decoded = decoded_bytes(&content, most_pixels)?;
+        Ok((content, decoded))
     });
+    let weighed = weighed.await.map_err(|_| Problem::internal())?;
+    let (content, decoded) = weighed.map_err(refused)?;
+    // It is opened whole; a decoder may need some of it a second time.
+    app.budget.reserve(decoded + decoded / 4).await?;
+    let made = tokio::task::spawn_blocking(move || shrink(&content, side, most_pixels));
     made.await
         .map_err(|_| Problem::internal())?
-        .map_err(|reason| {
-            Problem::invalid(
-                format!("the picture cannot be made smaller: {reason}"),
-                Vec::new(),
-            )
-        })
+        .map_err(refused)
 }
 
-fn shrink(content: &[u8], side: u32, most_pixels: u64) -> Result<Vec<u8>, String> {
-    let mut reader = image::ImageReader::new(std::io::Cursor::new(content))
-        .with_guessed_format()
-        .map_err(|e| e.to_string())?;
+fn reader(
+    content: &[u8],
+    most_pixels: u64,
+) -> Result<image::ImageReader<std::io::Cursor<&[u8]>>, String> {
+    let reader = image::ImageReader::new(std::io::Cursor::new(content));
+    let mut reader = reader.with_guessed_format().map_err(|e| e.to_string())?;
     let mut limits = image::Limits::default();
     limits.max_alloc = Some(most_pixels.saturating_mul(8));
     reader.limits(limits);
-    let small = reader
+    Ok(reader)
+}
+
+/// What a picture would take, decoded: as its header says, before anything is.
+fn decoded_bytes(content: &[u8], most_pixels: u64) -> Result<usize, String> {
+    let decoder = reader(content, most_pixels)?.into_decoder();
+    let decoder = decoder.map_err(|e| e.to_string())?;
+    usize::try_from(decoder.total_bytes()).map_err(|e| e.to_string())
+}
+
+fn shrink(content: &[u8], side: u32, most_pixels: u64) -> Result<Vec<u8>, String> {
+    let small = reader(content, most_pixels)?
         .decode()
         .map_err(|e| e.to_string())?
         .thumbnail(side, side);

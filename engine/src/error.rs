@@ -6,6 +6,7 @@ use crate::artifact::ArtifactError;
 use crate::engine::ScheduleError;
 use crate::id::{QueueName, RunId};
 use crate::library::LibraryError;
+use crate::permission::Permission;
 use crate::store::StoreError;
 use crate::transition::TransitionError;
 use crate::transport::TransportError;
@@ -87,6 +88,14 @@ pub enum EngineError {
         run: RunId,
         /// What was given.
         step: String,
+    },
+    /// It acts on the installation, and whoever asks may not.
+    #[error("workflow `{workflow}` acts on the installation: running it takes the scope `{needs}`")]
+    NotPermitted {
+        /// The workflow.
+        workflow: String,
+        /// What running it takes.
+        needs: Permission,
     },
     /// No run of that name.
     #[error("no run `{what}`; `aquatint runs` lists them, and @latest means the newest")]

@@ -17,11 +17,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::admission;
 use crate::app::App;
 use crate::auth::Principal;
 use crate::files;
 use crate::problem::Problem;
-use crate::routes::runs::{checked_files, submit_known};
+use crate::routes::runs::checked_files;
 
 /// The longest prompt, in characters.
 const MAX_PROMPT: usize = 5_000;
@@ -200,11 +201,10 @@ pub(super) async fn place(
         attachments: checked_files(app, &inputs).await?,
         inputs,
         tags,
-        owner: who.key.clone(),
         retention: kept,
         ..Submission::new(name, Value::Null)
     };
-    match submit_known(app, submission).await {
+    match admission::submit(app, who, submission).await {
         Ok(submitted) => Ok((submitted.run, kind)),
         Err(problem) if problem.code == "invalid" => Err(by_field(&problem)),
         Err(problem) => Err(Refusal::Problem(problem)),

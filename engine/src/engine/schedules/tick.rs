@@ -6,6 +6,7 @@ use super::super::{Engine, Submission, refresh};
 use super::{KIND, Kept, SCHEDULE_TAG, ScheduleError, Ticked};
 use crate::error::EngineError;
 use crate::id::RunId;
+use crate::permission::Permission;
 use crate::run::NewRun;
 use crate::schedule::{Happened, Overlap, Schedule, Standing, decide};
 use crate::store::{Answer, Fire, Op, Record, RunAction, StoreError};
@@ -87,7 +88,8 @@ impl Engine {
         };
         let mut runs = Vec::with_capacity(decision.start.len());
         for due in decision.start {
-            match self.run_of(id, &moved.schedule, moved.owner.clone(), Some(due)) {
+            let owner = moved.owner.clone();
+            match self.run_of(id, &moved.schedule, owner, moved.permission(), Some(due)) {
                 Ok(new) => {
                     let run = new.id;
                     moved
@@ -136,6 +138,7 @@ impl Engine {
         id: &str,
         schedule: &Schedule,
         owner: Option<String>,
+        permission: Permission,
         due: Option<Timestamp>,
     ) -> Result<NewRun, EngineError> {
         let definition = self.library().get(schedule.workflow.as_str())?;
@@ -150,6 +153,7 @@ impl Engine {
             priority: schedule.priority,
             tags: vec![format!("{SCHEDULE_TAG}{id}")],
             owner,
+            permission,
             ..Submission::new(schedule.workflow.to_string(), inputs)
         };
         self.prepare(&definition, submission)
