@@ -10,7 +10,9 @@ use aquatint_engine::library::Definition;
 use aquatint_engine::schedule::Schedule;
 use aquatint_engine::store::RunView;
 use aquatint_engine::time::Timestamp;
-use aquatint_engine::{Engine, EngineError, Permission, RunAction, RunState, Submission, Submitted};
+use aquatint_engine::{
+    Engine, EngineError, Permission, RunAction, RunState, Submission, Submitted,
+};
 
 use crate::app::App;
 use crate::auth::Principal;
@@ -41,10 +43,7 @@ pub(crate) async fn submit_definition(
 ) -> Result<Submitted, Problem> {
     let submission = by(who, submission);
     budget::commit();
-    Ok(app
-        .engine
-        .submit_definition(definition, submission)
-        .await?)
+    Ok(app.engine.submit_definition(definition, submission).await?)
 }
 
 /// Submits what the server itself begins, on its own behalf; the owner is whoever may see the run.

@@ -71,6 +71,7 @@ impl App {
 
     /// A run, as far as whoever asks may know of it.
     pub(crate) async fn run(&self, who: &Principal, id: RunId) -> Result<RunView, Problem> {
+        self.budget.read(id).await?;
         let run = self.engine.run(id).await?;
         self.check(who, &run)?;
         Ok(run)

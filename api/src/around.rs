@@ -281,3 +281,17 @@ impl Seen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_method_is_no_label_of_its_own() {
+        assert_eq!(label(&Method::GET), "GET");
+        for word in ["XYZZY", "get", "PROPFIND", "A1"] {
+            let method = Method::from_bytes(word.as_bytes()).expect("a token");
+            assert_eq!(label(&method), "_OTHER", "{word}");
+        }
+    }
+}

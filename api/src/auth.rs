@@ -321,9 +321,8 @@ async fn read(
     let is_required = !records.is_empty() || engine.record(REQUIRED.0, REQUIRED.1).await?.is_some();
     let keys = records.into_iter().map(|record| {
         let key = serde_json::from_value(record.body);
-        let key = key.inspect_err(
-            |_| tracing::error!(key.id = %record.id, "a key's record cannot be read"),
-        );
+        let key = key
+            .inspect_err(|_| tracing::error!(key.id = %record.id, "a key's record cannot be read"));
         (record.id, key.ok(), record.created_at)
     });
     Ok((keys.collect(), is_required))
@@ -414,8 +413,14 @@ pub(crate) async fn end_orphaned(engine: &Engine) -> Result<(), EngineError> {
     // In this order: a key is there before anything that it sets up.
     let schedules = engine.schedules().await?;
     let hooks = webhooks::read(engine).await?;
-    let keys: BTreeSet<String> = read(engine).await?.0.into_iter().map(|(id, ..)| id).collect();
-    let is_orphaned = |owner: &Option<String>| owner.as_ref().is_some_and(|key| !keys.contains(key));
+    let keys: BTreeSet<String> = read(engine)
+        .await?
+        .0
+        .into_iter()
+        .map(|(id, ..)| id)
+        .collect();
+    let is_orphaned =
+        |owner: &Option<String>| owner.as_ref().is_some_and(|key| !keys.contains(key));
     for (id, kept, _) in hooks {
         if is_orphaned(&kept.owner) {
             tracing::info!(webhook.id = %id, "webhook `{id}` ends with the key that made it");

@@ -12,11 +12,12 @@
 //! Whoever holds `work` never waits for `incoming`, so that neither waits for ever. What is small passes
 //! without asking: slow clients with large bodies hold up nobody else.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aquatint_engine::id::RunId;
 use axum::http::StatusCode;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,9 +30,15 @@ pub(crate) const SMALL: usize = 256 * 1024;
 /// How long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What each byte of a body costs until its run is durable: the body, its texts, the run's inputs as they
-/// are answered with, and as the database is given them.
+/// What each byte of a body costs once it is parsed: the body, its texts, and what is made of them.
 const PER_BYTE: usize = 5;
+
+/// What each byte of a run's inputs costs until it is durable. Measured: the database reads statements'
+/// parameters as JSON, and takes them apart several times.
+const PER_BYTE_STORED: usize = 40;
+
+/// What each byte of a run's inputs costs while it is read and answered with.
+const PER_BYTE_READ: usize = 6;
 
 /// What each value costs besides: a place in a list or an object, with room to grow, twice.
 const PER_VALUE: usize = 160;
@@ -95,7 +102,12 @@ pub(crate) struct Budget {
     incoming: Lane,
     /// For what is made of them, and for pictures.
     work: Lane,
+    /// Runs whose inputs are large, and how large: those that were submitted here last.
+    large: Mutex<HashMap<RunId, usize>>,
 }
+
+/// So many large runs are remembered.
+const MAX_LARGE: usize = 10_000;
 
 #[derive(Debug)]
 struct Lane {
@@ -157,7 +169,28 @@ impl Budget {
         Self {
             incoming: Lane::new(bytes / 4),
             work: Lane::new(bytes / 4 * 3),
+            large: Mutex::default(),
         }
+    }
+
+    /// Remembers that a run's inputs are large.
+    pub(crate) fn note_large(&self, run: RunId, bytes: usize) {
+        if bytes > SMALL / PER_BYTE_READ {
+            let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
+            if large.len() >= MAX_LARGE {
+                large.clear();
+            }
+            large.insert(run, bytes);
+        }
+    }
+
+    /// Room to read a run and to answer with it.
+    pub(crate) async fn read(&self, run: RunId) -> Result<(), Problem> {
+        let bytes = {
+            let large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
+            large.get(&run).copied().unwrap_or(0)
+        };
+        self.reserve(bytes.saturating_mul(PER_BYTE_READ)).await
     }
 
     /// Room for so many bytes more of a body.
@@ -260,6 +293,16 @@ impl Weight {
             bytes: self.bytes.saturating_mul(many),
             values: self.values.saturating_mul(many),
         }
+    }
+
+    /// Its length as JSON, about.
+    pub(crate) fn bytes(self) -> usize {
+        self.bytes
+    }
+
+    /// What it costs to store it as inputs.
+    pub(crate) fn cost_stored(self) -> usize {
+        self.bytes.saturating_mul(PER_BYTE_STORED)
     }
 
     pub(crate) fn plus(self, other: Self) -> Self {

@@ -14,6 +14,9 @@ pub struct ApiConfig {
     pub cors_origins: Vec<String>,
     /// The largest body of a request, in bytes.
     pub max_body_bytes: usize,
+    /// The most that a run's inputs may have, as JSON, in bytes; those of a batch's items together, too. What is
+    /// larger is uploaded, and named.
+    pub max_input_bytes: usize,
     /// The largest single uploaded file, in bytes.
     pub max_file_bytes: usize,
     /// The most pixels an uploaded picture may have, decoded.
@@ -48,6 +51,7 @@ impl Default for ApiConfig {
             public_url: None,
             cors_origins: Vec::new(),
             max_body_bytes: 64 * 1024 * 1024,
+            max_input_bytes: 8_000_000,
             max_file_bytes: 32 * 1024 * 1024,
             max_pixels: 64_000_000,
             memory_bytes: 512 * 1024 * 1024,

@@ -7,7 +7,7 @@ use axum::RequestPartsExt as _;
 use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
@@ -237,6 +237,8 @@ pub(crate) fn patience(wait: Option<&str>, headers: &HeaderMap) -> Result<Durati
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
+
     use super::*;
 
     #[derive(Debug, serde::Deserialize)]

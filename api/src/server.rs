@@ -132,7 +132,11 @@ impl Api {
         stop: impl Future<Output = ()> + Send + 'static,
     ) {
         let router = self.router();
-        let limit = self.app.config.max_connections.unwrap_or_else(connections::limit);
+        let limit = self
+            .app
+            .config
+            .max_connections
+            .unwrap_or_else(connections::limit);
         let stopping = self.app.stopping.clone();
         tokio::spawn(routes::jobs::look_after(self.app.clone()));
         tokio::spawn(webhooks::look_after(self.app.clone()));

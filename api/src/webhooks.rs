@@ -324,6 +324,10 @@ async fn tell(
         match admission::submit_own(&app.engine, told).await {
             // Told already, when the run looked otherwise: what was said first stands.
             Ok(_) | Err(EngineError::Store(StoreError::KeyReused { .. })) => {}
+            // A delivery that is broken holds nobody up, and least those whose turn comes after.
+            Err(error @ (EngineError::Inputs { .. } | EngineError::Library(_))) => {
+                tracing::error!(webhook.id = %id, run.id = %run.id, %error, "a webhook could not be told of a run's end");
+            }
             Err(error) => return Err(error),
         }
     }
@@ -416,6 +420,43 @@ mod tests {
             .await
             .expect("what was told blocks nothing");
         assert_eq!(deliveries(&app).await.len(), 3, "one message an end");
+        worker.stop().await;
+        app.engine.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_delivery_that_is_broken_holds_up_nothing_that_comes_after() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let app = server(folder.path()).await;
+        let queue = QueueName::new("default").expect("a name");
+        let worker = app
+            .engine
+            .start_worker(WorkerConfig::new([(queue, 1)]))
+            .await;
+        let worker = worker.expect("it serves");
+        let published = async |text: &str| {
+            let published = app.engine.publish("webhook-delivery.yaml", text).await;
+            published.expect("it can be read");
+        };
+        published("name: webhook-delivery\nsteps:\n  a: { task: core.echo, with: { value: 1 } }\n")
+            .await;
+        let end = async || {
+            let run = app
+                .engine
+                .submit(Submission::new("break", Value::Null))
+                .await;
+            let run = run.expect("it is accepted").run;
+            app.engine.wait(run).await.expect("it ends");
+        };
+        end().await;
+        let mut window = Window::default();
+        step(&app, &mut window).await.expect("nothing is held up");
+        assert!(deliveries(&app).await.is_empty(), "it takes no such inputs");
+        let whole = aquatint_workflows::find(DELIVERY).expect("it ships");
+        published(whole.text).await;
+        end().await;
+        step(&app, &mut window).await.expect("it is told");
+        assert_eq!(deliveries(&app).await.len(), 1);
         worker.stop().await;
         app.engine.close().await;
     }

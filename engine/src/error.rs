@@ -21,6 +21,8 @@ pub enum EngineError {
     Doorbell {
         /// What is wrong, and what mends it.
         reason: String,
+        /// Whether it merely does not answer.
+        is_away: bool,
     },
     /// An idempotency key that cannot be one.
     #[error(
@@ -199,10 +201,22 @@ fn list(problems: &[InputProblem]) -> String {
         .collect()
 }
 
+impl EngineError {
+    /// Whether a server that it needs does not answer, so that waiting may help.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(
+            self,
+            Self::Doorbell { is_away: true, .. } | Self::Store(StoreError::Away { .. })
+        )
+    }
+}
+
 impl From<TransportError> for EngineError {
     fn from(error: TransportError) -> Self {
         Self::Doorbell {
             reason: error.to_string(),
+            is_away: matches!(error, TransportError::Unreachable { .. }),
         }
     }
 }

@@ -24,8 +24,8 @@ use super::training::{
 use crate::admission;
 use crate::app::App;
 use crate::auth::{Principal, Reader, Submitter};
+use crate::files;
 use crate::problem::Problem;
-use crate::routes::runs::checked_files;
 use crate::wire::Time;
 
 /// What asks a model.
@@ -146,9 +146,9 @@ fn models_of(run: &RunView) -> Vec<(String, Value, Value)> {
 }
 
 /// Runs a prediction to its end.
-async fn ask(app: &App, who: &Principal, inputs: Value) -> Result<Value, Refusal> {
+async fn ask(app: &App, who: &Principal, mut inputs: Value) -> Result<Value, Refusal> {
     let submission = Submission {
-        attachments: checked_files(app, &inputs).await?,
+        attachments: files::checked(app, who, &mut inputs).await?,
         inputs,
         // Asked and answered: of no use to anybody later.
         retention: Some(Duration::from_secs(3600)),

@@ -22,7 +22,6 @@ use crate::app::App;
 use crate::auth::Principal;
 use crate::files;
 use crate::problem::Problem;
-use crate::routes::runs::checked_files;
 
 /// The longest prompt, in characters.
 const MAX_PROMPT: usize = 5_000;
@@ -196,9 +195,9 @@ pub(super) async fn place(
     }
     let mut tags = vec![format!("{TYPE_TAG}{}", kind.as_str())];
     tags.extend(kept.map(|_| INLINE_TAG.to_owned()));
-    let inputs = Value::Object(inputs);
+    let mut inputs = Value::Object(inputs);
     let submission = Submission {
-        attachments: checked_files(app, &inputs).await?,
+        attachments: files::checked(app, who, &mut inputs).await?,
         inputs,
         tags,
         retention: kept,

@@ -19,8 +19,8 @@ use crate::admission;
 use crate::app::App;
 use crate::auth::{Principal, Reader, Submitter};
 use crate::extract;
+use crate::files;
 use crate::problem::Problem;
-use crate::routes::runs::checked_files;
 use crate::wire::Time;
 
 /// What the workflows are called.
@@ -171,9 +171,9 @@ async fn submit(
         inputs.insert("model".to_owned(), kind.into());
         TRAIN
     };
-    let inputs = Value::Object(inputs);
+    let mut inputs = Value::Object(inputs);
     let submission = Submission {
-        attachments: checked_files(app, &inputs).await?,
+        attachments: files::checked(app, who, &mut inputs).await?,
         inputs,
         tags: vec![format!("{MODEL_TAG}{kind}")],
         ..Submission::new(workflow, Value::Null)

@@ -22,7 +22,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::runs::{NotifyOf, check_tags, checked_files, duration, idempotency_key};
+use super::runs::{NotifyOf, check_tags, duration, idempotency_key};
 use super::steps::{ItemParams, items_of};
 use crate::admission;
 use crate::app::App;
@@ -242,11 +242,11 @@ async fn accept(
     let checked = tokio::task::spawn_blocking(move || check(&schema, items, &common)).await;
     let items = Value::Array(checked.map_err(|_| Problem::internal())??);
     let definition = definition(app, &target, new.max_parallel, new.finalize.as_deref())?;
-    let inputs = json!({ "items": items });
+    let mut inputs = json!({ "items": items });
     let mut tags = new.tags;
     tags.push(TAG.to_owned());
     let submission = Submission {
-        attachments: checked_files(app, &inputs).await?,
+        attachments: files::checked(app, who, &mut inputs).await?,
         inputs,
         idempotency_key: key.map(|key| who.scoped(&key)),
         priority: i64::from(new.priority),

@@ -321,6 +321,9 @@ pub(crate) async fn look_after(app: App) {
         if let Err(error) = auth::end_orphaned(&app.engine).await {
             tracing::warn!(%error, "what revoked keys left could not be ended; trying again");
         }
+        if let Err(error) = app.engine.forget_uploads().await {
+            tracing::warn!(%error, "who uploaded what long ago could not be forgotten; trying again");
+        }
         let records = match app.engine.records(KIND).await {
             Ok(records) => records,
             Err(error) => {

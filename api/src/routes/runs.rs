@@ -162,9 +162,9 @@ pub(crate) async fn submit_one(
 ) -> Result<Submitted, Problem> {
     let retention = new.retention.as_deref().map(duration).transpose()?;
     check_tags(&new.tags)?;
-    let inputs = Value::Object(new.inputs);
+    let mut inputs = Value::Object(new.inputs);
     let submission = Submission {
-        attachments: checked_files(app, &inputs).await?,
+        attachments: files::checked(app, who, &mut inputs).await?,
         inputs,
         idempotency_key: key.map(|key| who.scoped(&key)),
         priority: i64::from(new.priority),
@@ -175,27 +175,6 @@ pub(crate) async fn submit_one(
         ..Submission::new(new.workflow, Value::Null)
     };
     admission::submit(app, who, submission).await
-}
-
-/// The files that inputs refer to, all of which must be there.
-pub(crate) async fn checked_files(
-    app: &App,
-    inputs: &Value,
-) -> Result<Vec<aquatint_engine::artifact::Artifact>, Problem> {
-    let named = files::named_in(inputs)?;
-    if named.is_empty() {
-        return Ok(named);
-    }
-    match app.engine.attach(&named).await? {
-        None => Ok(named),
-        Some(missing) => Err(Problem::invalid(
-            format!(
-                "no file with the digest {} was uploaded here",
-                missing.digest
-            ),
-            Vec::new(),
-        )),
-    }
 }
 
 /// Tags by which this server finds its own.
@@ -407,6 +386,7 @@ pub(crate) async fn get(
 /// A run with its steps, as far as whoever asks may know of it.
 async fn detail(app: &App, who: &Principal, id: RunId) -> Result<RunDetail, Problem> {
     let now = app.engine.now();
+    app.budget.read(id).await?;
     let (run, steps) = app.engine.detail(id).await?;
     app.check(who, &run)?;
     let name = run.id.to_string();

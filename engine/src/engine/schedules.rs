@@ -267,7 +267,7 @@ impl Engine {
             // Another process may have published it.
             self.refresh_library().await?;
         }
-        self.try_inputs(id, &schedule, permission)?;
+        self.try_inputs(id, &schedule, owner.clone(), permission)?;
         let found = self.shared.store.record(KIND, id).await?;
         let before = found.as_ref().and_then(Kept::read);
         if before.as_ref().is_some_and(|kept| kept.is_defined) {
@@ -290,9 +290,10 @@ impl Engine {
         &self,
         id: &str,
         schedule: &Schedule,
+        owner: Option<String>,
         permission: Permission,
     ) -> Result<(), EngineError> {
-        self.run_of(id, schedule, None, permission, Some(self.now()))
+        self.run_of(id, schedule, owner, permission, Some(self.now()))
             .map(drop)
     }
 

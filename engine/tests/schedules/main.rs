@@ -11,8 +11,8 @@ use aquatint_engine::run::RunState;
 use aquatint_engine::schedule::{Happened, Misfire, Overlap, Schedule, Timing};
 use aquatint_engine::time::{Clock, Timestamp};
 use aquatint_engine::{
-    Permission,     Engine, EngineConfig, EngineError, Library, Registry, RunAction, RunFilter, Task, TaskContext,
-    TaskError, WorkerConfig,
+    Engine, EngineConfig, EngineError, Library, Permission, Registry, RunAction, RunFilter, Task,
+    TaskContext, TaskError, WorkerConfig,
 };
 use proptest::prelude::*;
 use schemars::JsonSchema;

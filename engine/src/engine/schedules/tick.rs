@@ -1,5 +1,7 @@
 //! A look at the schedules whose time has come.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::super::{Engine, Submission, refresh};
@@ -148,6 +150,11 @@ impl Engine {
             "workflow": schedule.workflow.as_str(),
         });
         let inputs = inputs(&schedule.inputs, &facts)?;
+        // Whether its owner may read a file was looked at when the schedule was set, and is not any more.
+        if owner.is_some() && !digests(&inputs).is_subset(&digests(&schedule.inputs)) {
+            let reason = "an expression makes no file: give the file itself".to_owned();
+            return Err(ScheduleError::Inputs { reason }.into());
+        }
         let submission = Submission {
             idempotency_key: due.map(|due| format!("schedule/{id}/{}", due.0)),
             priority: schedule.priority,
@@ -158,6 +165,22 @@ impl Engine {
         };
         self.prepare(&definition, submission)
     }
+}
+
+/// What a value names as files.
+fn digests(value: &Value) -> BTreeSet<&str> {
+    let (mut found, mut todo) = (BTreeSet::new(), vec![value]);
+    while let Some(value) = todo.pop() {
+        match value {
+            Value::Array(items) => todo.extend(items),
+            Value::Object(fields) => {
+                found.extend(fields.get("artifact").and_then(Value::as_str));
+                todo.extend(fields.values());
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    found
 }
 
 /// A schedule's inputs, its expressions evaluated.
