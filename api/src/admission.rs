@@ -14,9 +14,11 @@ use aquatint_engine::{
     Engine, EngineError, Permission, RunAction, RunState, Submission, Submitted,
 };
 
+use serde_json::Value;
+
 use crate::app::App;
 use crate::auth::Principal;
-use crate::budget;
+use crate::budget::{self, Weight};
 use crate::problem::Problem;
 use crate::webhooks;
 
@@ -30,8 +32,11 @@ pub(crate) async fn submit(
     if app.engine.library().source(&submission.workflow).is_none() {
         app.engine.refresh_library().await?;
     }
+    let bytes = make_room(app, &submission.inputs).await?;
     budget::commit();
-    Ok(app.engine.submit(by(who, submission)).await?)
+    let submitted = app.engine.submit(by(who, submission)).await?;
+    app.budget.note_large(submitted.run, bytes);
+    Ok(submitted)
 }
 
 /// Submits a run of a definition made for it.
@@ -41,9 +46,25 @@ pub(crate) async fn submit_definition(
     definition: &Definition,
     submission: Submission,
 ) -> Result<Submitted, Problem> {
+    let bytes = make_room(app, &submission.inputs).await?;
     let submission = by(who, submission);
     budget::commit();
-    Ok(app.engine.submit_definition(definition, submission).await?)
+    let submitted = app.engine.submit_definition(definition, submission).await?;
+    app.budget.note_large(submitted.run, bytes);
+    Ok(submitted)
+}
+
+/// Room for inputs until they are durable; their size.
+async fn make_room(app: &App, inputs: &Value) -> Result<usize, Problem> {
+    let weight = Weight::of_value(inputs);
+    let (bytes, most) = (weight.bytes(), app.config.max_input_bytes);
+    if bytes > most {
+        return Err(Problem::too_large(format!(
+            "the inputs have {bytes} bytes as JSON; {most} at most: upload what is larger, and name it"
+        )));
+    }
+    app.budget.reserve(weight.cost_stored()).await?;
+    Ok(bytes)
 }
 
 /// Submits what the server itself begins, on its own behalf; the owner is whoever may see the run.
@@ -144,6 +165,7 @@ pub(crate) async fn put_schedule(
     id: &str,
     schedule: Schedule,
 ) -> Result<bool, Problem> {
+    make_room(app, &schedule.inputs).await?;
     let (owner, permission) = (who.key.clone(), who.permission());
     let put = app.engine.put_schedule(id, schedule, owner, permission);
     Ok(put.await?)
