@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -27,6 +28,7 @@ class Server:
         queues: str = "gpu:2,cpu:4,default:4",
         settings: dict[str, str] | None = None,
         schedules: bool = False,
+        before: Callable[[], None] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.program = program
@@ -40,6 +42,8 @@ class Server:
         self.environment |= {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder)} | (settings or {})
         # What begins by itself would be in the way of whoever counts runs.
         self.serve = ["serve", "--grace", "5s", *([] if schedules else ["--no-scheduler"])]
+        # In the process that becomes the server: limits, for one.
+        self.before = before
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
 
@@ -54,6 +58,7 @@ class Server:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
+            preexec_fn=self.before,
         )
         # For whoever cleans up where these tests are killed themselves.
         (self.folder / "pid").write_text(str(self.process.pid))

@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Keys, Principal};
+use crate::budget::Budget;
 use crate::config::ApiConfig;
 use crate::feed::Feed;
 use crate::limits::Limits;
@@ -25,6 +26,7 @@ pub(crate) struct Inner {
     pub(crate) config: ApiConfig,
     pub(crate) keys: Keys,
     pub(crate) limits: Limits,
+    pub(crate) budget: Budget,
     pub(crate) feed: Feed,
     /// Where this process counts, if it does.
     pub(crate) metrics: Option<PrometheusHandle>,
@@ -58,6 +60,7 @@ impl App {
         Self(Arc::new(Inner {
             keys: Keys::new(config.open_without_keys),
             limits: Limits::new(config.requests_per_second),
+            budget: Budget::new(config.memory_bytes),
             feed: Feed::new(engine.clone(), stopping.clone()),
             engine,
             config,
@@ -68,6 +71,7 @@ impl App {
 
     /// A run, as far as whoever asks may know of it.
     pub(crate) async fn run(&self, who: &Principal, id: RunId) -> Result<RunView, Problem> {
+        self.budget.read(id).await?;
         let run = self.engine.run(id).await?;
         self.check(who, &run)?;
         Ok(run)

@@ -1,31 +1,40 @@
 //! Who asks, and what they may.
 //!
 //! A key reads `aq_<id>_<secret>`. Only a hash of the secret is kept, so that nobody who reads the
-//! database can use it; the secret is 244 random bits, so that a plain hash is enough. Without any
-//! key, and on loopback only, everybody may do everything: that is a laptop.
+//! database can use it; the secret is 244 random bits, so that a plain hash is enough. Where there was
+//! never a key, and on loopback only, everybody may do everything: that is a laptop. Once there was one,
+//! a key is needed for good, whatever became of those that were made.
 //!
-//! Routes say what they need in their arguments: [`Reader`], [`Submitter`], [`Operator`], [`Admin`].
+//! Routes say what they need in their arguments: [`Reader`], [`Submitter`], [`Operator`], [`Planner`],
+//! [`Admin`]. What a workflow needs beyond that, `admission` sees to.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use aquatint_engine::engine::ScheduleError;
 use aquatint_engine::store::RunView;
-use aquatint_engine::{Engine, EngineError};
+use aquatint_engine::time::Timestamp;
+use aquatint_engine::{Engine, EngineError, Permission};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use subtle::ConstantTimeEq as _;
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::problem::Problem;
+use crate::webhooks;
 
 /// What the keys are called among the records.
 pub(crate) const KIND: &str = "key";
+
+/// Written down before the first key is, and never forgotten: from then on every request needs a key.
+const REQUIRED: (&str, &str) = ("keys", "required");
 
 /// How long what is known of keys is believed: a revoked one is refused everywhere after this.
 const FRESH: Duration = Duration::from_secs(2);
@@ -38,12 +47,23 @@ const FRESH: Duration = Duration::from_secs(2);
 pub enum Scope {
     /// Look at runs and what they made.
     Read,
-    /// Submit runs, and cancel, pause, resume and retry them.
+    /// Submit runs, and cancel, pause, resume and retry them. Workflows that act on the installation
+    /// need `operate` or `admin` besides.
     Submit,
-    /// Steer queues and workers.
+    /// Steer queues, workers and schedules, and begin maintenance; with `submit`, also make schedules.
     Operate,
     /// Make and revoke keys, put definitions; everything else too.
     Admin,
+}
+
+impl From<Permission> for Scope {
+    fn from(permission: Permission) -> Self {
+        match permission {
+            Permission::Submit => Self::Submit,
+            Permission::Operate => Self::Operate,
+            Permission::Admin => Self::Admin,
+        }
+    }
 }
 
 impl std::fmt::Display for Scope {
@@ -138,6 +158,17 @@ impl Principal {
         Self::anybody()
     }
 
+    /// What workflows they may run.
+    pub(crate) fn permission(&self) -> Permission {
+        if self.may(Scope::Admin) {
+            Permission::Admin
+        } else if self.may(Scope::Operate) {
+            Permission::Operate
+        } else {
+            Permission::Submit
+        }
+    }
+
     fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&Scope::Admin) || self.scopes.contains(&scope)
     }
@@ -179,28 +210,34 @@ pub(crate) struct Keys {
 
 #[derive(Debug)]
 struct Known {
-    keys: HashMap<String, Key>,
+    /// By id; `None` where the record is there and cannot be read.
+    keys: HashMap<String, Option<Key>>,
+    /// Whether there is, or ever was, a key.
+    is_required: bool,
     read_at: Option<Instant>,
+}
+
+impl Known {
+    fn nothing() -> Self {
+        Self {
+            keys: HashMap::new(),
+            is_required: true,
+            read_at: None,
+        }
+    }
 }
 
 impl Keys {
     pub(crate) fn new(open_without: bool) -> Self {
-        let known = Known {
-            keys: HashMap::new(),
-            read_at: None,
-        };
         Self {
             open_without,
-            known: RwLock::new(Arc::new(known)),
+            known: RwLock::new(Arc::new(Known::nothing())),
         }
     }
 
     /// What is known was changed here: read it again at the next request.
     pub(crate) fn forget(&self) {
-        let known = Known {
-            keys: HashMap::new(),
-            read_at: None,
-        };
+        let known = Known::nothing();
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
     }
 
@@ -209,21 +246,42 @@ impl Keys {
         if known.read_at.is_some_and(|at| at.elapsed() < FRESH) {
             return Ok(known);
         }
-        let keys = read(engine).await?;
+        let (keys, is_required) = read(engine).await?;
         let keys = keys.into_iter().map(|(id, key, _)| (id, key)).collect();
         let known = Arc::new(Known {
             keys,
+            is_required,
             read_at: Some(Instant::now()),
         });
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&known);
         Ok(known)
     }
 
+    /// Whether a key was revoked: it is in force no more, and what it holds open ends.
+    pub(crate) async fn is_revoked(&self, engine: &Engine, who: &Principal) -> bool {
+        let Some(key) = &who.key else {
+            return false;
+        };
+        // While nobody can be asked, what was known of the key stands.
+        let known = self.known(engine).await;
+        known.is_ok_and(|known| !known.keys.contains_key(key))
+    }
+
+    /// Resolves once whoever this is may no longer listen: their key was revoked.
+    pub(crate) async fn revoked(&self, engine: &Engine, who: &Principal) {
+        loop {
+            tokio::time::sleep(FRESH).await;
+            if self.is_revoked(engine, who).await {
+                return;
+            }
+        }
+    }
+
     /// Who shows this key, or nobody.
     async fn principal(&self, engine: &Engine, shown: Option<&str>) -> Result<Principal, Problem> {
         let known = self.known(engine).await?;
         let Some(shown) = shown else {
-            return if known.keys.is_empty() && self.open_without {
+            return if !known.is_required && self.open_without {
                 Ok(Principal::anybody())
             } else {
                 Err(Problem::unauthorized(
@@ -236,7 +294,7 @@ impl Keys {
             .strip_prefix("aq_")
             .and_then(|rest| rest.split_once('_'))
             .ok_or_else(refused)?;
-        let key = known.keys.get(id);
+        let key = known.keys.get(id).and_then(Option::as_ref);
         // As much work for an unknown id as for a known one.
         let expected = key.map_or_else(|| "0".repeat(64), |key| key.hash.clone());
         let is_right: bool = hash(secret).as_bytes().ct_eq(expected.as_bytes()).into();
@@ -255,36 +313,49 @@ fn hash(secret: &str) -> String {
     blake3::hash(secret.as_bytes()).to_hex().to_string()
 }
 
-/// Every key there is, with when it was made.
+/// Every key there is, with when it was made; and whether one is needed.
 async fn read(
     engine: &Engine,
-) -> Result<Vec<(String, Key, aquatint_engine::time::Timestamp)>, EngineError> {
+) -> Result<(Vec<(String, Option<Key>, Timestamp)>, bool), EngineError> {
     let records = engine.records(KIND).await?;
-    Ok(records
-        .into_iter()
-        .filter_map(|record| {
-            let key = serde_json::from_value(record.body);
-            let key = key.inspect_err(
-                |_| tracing::error!(key.id = %record.id, "a key's record cannot be read"),
-            );
-            Some((record.id, key.ok()?, record.created_at))
-        })
-        .collect())
+    let is_required = !records.is_empty() || engine.record(REQUIRED.0, REQUIRED.1).await?.is_some();
+    let keys = records.into_iter().map(|record| {
+        let key = serde_json::from_value(record.body);
+        let key = key
+            .inspect_err(|_| tracing::error!(key.id = %record.id, "a key's record cannot be read"));
+        (record.id, key.ok(), record.created_at)
+    });
+    Ok((keys.collect(), is_required))
+}
+
+/// Whether every request needs a key: there is one, or there was.
+pub(crate) async fn is_required(engine: &Engine) -> Result<bool, EngineError> {
+    Ok(read(engine).await?.1)
+}
+
+/// Writes down that a key is needed from now on.
+async fn require(engine: &Engine) -> Result<(), EngineError> {
+    let kept = engine.keep(REQUIRED.0, REQUIRED.1, &json!(true), Some(0));
+    match kept.await {
+        Ok(_) | Err(EngineError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Every key, as may be told.
 pub(crate) async fn list(engine: &Engine) -> Result<Vec<KeyStatus>, EngineError> {
-    let keys = read(engine).await?;
-    Ok(keys
-        .into_iter()
-        .map(|(id, key, created_at)| KeyStatus {
+    let (keys, _) = read(engine).await?;
+    let readable = keys.into_iter().filter_map(|(id, key, created_at)| {
+        let key = key?;
+        Some(KeyStatus {
             id,
             name: key.name,
             scopes: key.scopes.into_iter().collect(),
             sees_all: key.sees_all,
             created_at: crate::wire::Time(created_at).to_string(),
         })
-        .collect())
+    });
+    Ok(readable.collect())
 }
 
 /// Makes a key; the text of it is shown this once.
@@ -315,16 +386,65 @@ pub(crate) async fn make(engine: &Engine, new: &NewKey) -> Result<(String, Strin
         sees_all: new.sees_all,
     };
     let body = serde_json::to_value(&key).expect("a key is plain JSON");
+    require(engine).await?;
     engine.keep(KIND, &id, &body, Some(0)).await?;
     Ok((id.clone(), format!("aq_{id}_{secret}")))
 }
 
-/// Revokes a key.
+/// Revokes a key, and ends what it set up: its webhooks and its schedules. Its streams end within two
+/// seconds; runs that have begun go on.
 pub(crate) async fn revoke(engine: &Engine, id: &str) -> Result<(), Problem> {
+    // Keys that earlier versions made left no note.
+    if engine.record(KIND, id).await?.is_some() {
+        require(engine).await?;
+    }
     match engine.forget(KIND, id, None).await {
-        Ok(()) => Ok(()),
-        Err(EngineError::Conflict { .. }) => Err(Problem::not_found("key", id)),
-        Err(error) => Err(error.into()),
+        Ok(()) => {}
+        Err(EngineError::Conflict { .. }) => return Err(Problem::not_found("key", id)),
+        Err(error) => return Err(error.into()),
+    }
+    // Whatever fails here, servers go on with: see `end_orphaned`.
+    end_orphaned(engine).await?;
+    Ok(())
+}
+
+/// Ends webhooks and schedules whose key is no more. A key whose record cannot be read keeps its own.
+pub(crate) async fn end_orphaned(engine: &Engine) -> Result<(), EngineError> {
+    // In this order: a key is there before anything that it sets up.
+    let schedules = engine.schedules().await?;
+    let hooks = webhooks::read(engine).await?;
+    let keys: BTreeSet<String> = read(engine)
+        .await?
+        .0
+        .into_iter()
+        .map(|(id, ..)| id)
+        .collect();
+    let is_orphaned =
+        |owner: &Option<String>| owner.as_ref().is_some_and(|key| !keys.contains(key));
+    for (id, kept, _) in hooks {
+        if is_orphaned(&kept.owner) {
+            tracing::info!(webhook.id = %id, "webhook `{id}` ends with the key that made it");
+            gone(engine.forget(webhooks::KIND, &id, None).await)?;
+        }
+    }
+    for view in schedules {
+        if !view.is_defined && is_orphaned(&view.owner) {
+            let id = &view.id;
+            tracing::info!(schedule.id = %id, "schedule `{id}` ends with the key that made it");
+            gone(engine.forget_schedule(id).await)?;
+        }
+    }
+    Ok(())
+}
+
+/// What somebody else has forgotten meanwhile is gone too.
+fn gone(forgotten: Result<(), EngineError>) -> Result<(), EngineError> {
+    match forgotten {
+        Ok(())
+        | Err(
+            EngineError::Conflict { .. } | EngineError::Schedule(ScheduleError::Unknown { .. }),
+        ) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -356,7 +476,7 @@ pub(crate) async fn identify(State(app): State<App>, mut request: Request, next:
 }
 
 macro_rules! extractor {
-    ($(#[$doc:meta])* $name:ident, $scope:ident, $word:literal) => {
+    ($(#[$doc:meta])* $name:ident, $($scope:ident),+) => {
         $(#[$doc])*
         #[derive(Debug, Clone)]
         pub(crate) struct $name(
@@ -370,11 +490,12 @@ macro_rules! extractor {
             async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
                 let who = parts.extensions.get::<Principal>();
                 let who = who.ok_or_else(|| Problem::unauthorized("no key was shown"))?;
-                if who.may(Scope::$scope) {
-                    Ok(Self(who.clone()))
-                } else {
-                    Err(Problem::forbidden(concat!("it lacks the scope `", $word, "`")))
+                for scope in [$(Scope::$scope),+] {
+                    if !who.may(scope) {
+                        return Err(Problem::forbidden(format!("it lacks the scope `{scope}`")));
+                    }
                 }
+                Ok(Self(who.clone()))
             }
         }
     };
@@ -382,19 +503,23 @@ macro_rules! extractor {
 
 extractor!(
     /// Somebody who may look.
-    Reader, Read, "read"
+    Reader, Read
 );
 extractor!(
     /// Somebody who may submit and steer runs.
-    Submitter, Submit, "submit"
+    Submitter, Submit
 );
 extractor!(
     /// Somebody who may steer queues and workers.
-    Operator, Operate, "operate"
+    Operator, Operate
+);
+extractor!(
+    /// Somebody who may let work begin by itself: it runs on their behalf, and takes its turn from others.
+    Planner, Operate, Submit
 );
 extractor!(
     /// Somebody who may do everything.
-    Admin, Admin, "admin"
+    Admin, Admin
 );
 
 #[cfg(test)]

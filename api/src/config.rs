@@ -14,10 +14,18 @@ pub struct ApiConfig {
     pub cors_origins: Vec<String>,
     /// The largest body of a request, in bytes.
     pub max_body_bytes: usize,
+    /// The most that a run's inputs may have, as JSON, in bytes; those of a batch's items together, too. What is
+    /// larger is uploaded, and named.
+    pub max_input_bytes: usize,
     /// The largest single uploaded file, in bytes.
     pub max_file_bytes: usize,
     /// The most pixels an uploaded picture may have, decoded.
     pub max_pixels: u64,
+    /// How much memory requests may take together: bodies, what is made of them, pictures to be made smaller.
+    /// What is beyond waits, or is refused.
+    pub memory_bytes: usize,
+    /// Connections at a time; without it, two fifths of the files that the process may open.
+    pub max_connections: Option<usize>,
     /// How long a request may take; those that wait for a run, and streams, have times of their own.
     pub request_timeout: Duration,
     /// Requests a second for each key, or each address where there are no keys; `None` does not count.
@@ -43,8 +51,11 @@ impl Default for ApiConfig {
             public_url: None,
             cors_origins: Vec::new(),
             max_body_bytes: 64 * 1024 * 1024,
+            max_input_bytes: 8_000_000,
             max_file_bytes: 32 * 1024 * 1024,
             max_pixels: 64_000_000,
+            memory_bytes: 512 * 1024 * 1024,
+            max_connections: None,
             request_timeout: Duration::from_secs(30),
             requests_per_second: None,
             allow_definitions: false,

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use aquatint_engine::id::RunId;
 use axum::RequestPartsExt as _;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
+use crate::app::App;
+use crate::budget::{Arrival, SMALL, Weight};
 use crate::problem::{Mistake, Problem};
+use crate::watched::Stalled;
 
 /// The longest a request may wait for a run.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -20,28 +23,67 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Body<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest<App> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         must_be_json(request.headers())?;
-        let bytes = body(request, state).await?;
-        parse(&bytes).map(Self)
+        let bytes = body(request, app).await?;
+        parsed(app, bytes, parse).await.map(Self)
     }
 }
 
-/// Reads a whole body, within the limit that the router sets.
-pub(crate) async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, state)
-        .await
-        .map_err(|error| match error {
-            BytesRejection::FailedToBufferBody(error)
-                if error.status() == StatusCode::PAYLOAD_TOO_LARGE =>
-            {
-                Problem::too_large("the body is larger than this server takes")
-            }
-            other => Problem::bad_request(other.body_text()),
-        })
+/// Reads a whole body, as far as the server has room for it.
+pub(crate) async fn body(request: Request, app: &App) -> Result<Bytes, Problem> {
+    let most = app.config.max_body_bytes;
+    let too_large = || Problem::too_large("the body is larger than this server takes");
+    let mut body = request.into_body();
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_large());
+    }
+    let mut arrival = Arrival::new(&app.budget);
+    let mut content = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else {
+            continue;
+        };
+        if content.len() + data.len() > most {
+            return Err(too_large());
+        }
+        arrival.add(data.len()).await?;
+        content.extend_from_slice(&data);
+    }
+    Ok(content.into())
+}
+
+/// What a body that ended before its time comes to.
+pub(crate) fn broken(error: &axum::Error) -> Problem {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<Stalled>() {
+            return Problem::timeout("nothing more came of its body for too long");
+        }
+        cause = error.source();
+    }
+    Problem::bad_request(format!("the body cannot be read: {error}"))
+}
+
+/// What a JSON text says, once there is room for it. A large one is read on a thread that serves nobody else.
+pub(crate) async fn parsed<T: Send + 'static>(
+    app: &App,
+    text: Bytes,
+    parse: impl FnOnce(&[u8]) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    if text.len() <= SMALL / 4 {
+        app.budget.reserve(Weight::of_text(&text).cost()).await?;
+        return parse(&text);
+    }
+    let weighed = text.clone();
+    let weight = tokio::task::spawn_blocking(move || Weight::of_text(&weighed)).await;
+    let weight = weight.map_err(|_| Problem::internal())?;
+    app.budget.reserve(weight.cost()).await?;
+    let parsed = tokio::task::spawn_blocking(move || parse(&text)).await;
+    parsed.map_err(|_| Problem::internal())?
 }
 
 /// Whether a content type means JSON; none at all does, for those who leave it out.
@@ -195,6 +237,8 @@ pub(crate) fn patience(wait: Option<&str>, headers: &HeaderMap) -> Result<Durati
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
+
     use super::*;
 
     #[derive(Debug, serde::Deserialize)]

@@ -1,6 +1,7 @@
 //! Files in and out. What comes in is looked at before anybody trusts it: its kind is read from its
 //! bytes, a picture's size from its header, and nothing of its name becomes a path.
 
+use std::collections::HashMap;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
 use aquatint_engine::artifact::Artifact;
@@ -10,14 +11,23 @@ use axum::extract::Request;
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use image::ImageDecoder as _;
 use serde_json::Value;
 use tokio_util::io::ReaderStream;
 
 use crate::app::App;
+use crate::auth::Principal;
+use crate::budget::{self, Arrival};
 use crate::problem::Problem;
 
 /// Files named by one request's inputs at most.
 const MAX_ATTACHMENTS: usize = 10_000;
+
+/// How much of a file is looked at to see what it is.
+const HEAD: u64 = 64 * 1024;
+
+/// A file's name is so long at most, in characters.
+const MAX_NAME: usize = 200;
 
 /// Largest side of a thumbnail.
 const MAX_THUMBNAIL: u32 = 1_024;
@@ -77,7 +87,9 @@ pub(crate) async fn store(
     }
     let kind = media_type(&content, claimed);
     check_pixels(app, &content, kind)?;
-    Ok(app.engine.upload(name, kind, content).await?)
+    let stored = app.engine.upload(name, kind, content).await?;
+    budget::brought(&stored.digest);
+    Ok(stored)
 }
 
 /// A part of a form.
@@ -92,9 +104,10 @@ pub(crate) async fn form(app: &App, request: Request) -> Result<Vec<(String, Par
         .await
         .map_err(|error| Problem::bad_request(error.body_text()))?;
     let mut parts = Vec::new();
+    let mut arrival = Arrival::new(&app.budget);
     while let Some(field) = form.next_field().await.map_err(|e| unreadable(&e))? {
         let name = field.name().unwrap_or_default().to_owned();
-        parts.push((name, part(app, field).await?));
+        parts.push((name, part(app, field, &mut arrival).await?));
         if parts.len() > MAX_ATTACHMENTS {
             return Err(Problem::too_large(format!(
                 "a form has {MAX_ATTACHMENTS} parts at most"
@@ -104,14 +117,27 @@ pub(crate) async fn form(app: &App, request: Request) -> Result<Vec<(String, Par
     Ok(parts)
 }
 
-async fn part(app: &App, field: Field<'_>) -> Result<Part, Problem> {
+async fn part(app: &App, mut field: Field<'_>, arrival: &mut Arrival<'_>) -> Result<Part, Problem> {
     let claimed = field.content_type().unwrap_or_default().to_owned();
-    let Some(file_name) = field.file_name().map(str::to_owned) else {
-        let text = field.text().await.map_err(|e| unreadable(&e))?;
+    let file_name = field.file_name().map(str::to_owned);
+    let mut content = Vec::new();
+    while let Some(piece) = field.chunk().await.map_err(|e| unreadable(&e))? {
+        arrival.add(piece.len()).await?;
+        content.extend_from_slice(&piece);
+        if file_name.is_some() && content.len() > app.config.max_file_bytes {
+            return Err(Problem::too_large(format!(
+                "a file has {} bytes at most",
+                app.config.max_file_bytes
+            )));
+        }
+    }
+    let Some(file_name) = file_name else {
+        let text = String::from_utf8(content);
+        let text =
+            text.map_err(|_| Problem::bad_request("a field of the form is no UTF-8 text"))?;
         return Ok(Part::Text(text));
     };
-    let content = field.bytes().await.map_err(|e| unreadable(&e))?;
-    let stored = store(app, &file_name, &claimed, content.into()).await?;
+    let stored = store(app, &file_name, &claimed, content).await?;
     Ok(Part::File(stored))
 }
 
@@ -155,6 +181,120 @@ pub(crate) fn named_in(inputs: &Value) -> Result<Vec<Artifact>, Problem> {
         }
     }
     Ok(found)
+}
+
+/// The files that inputs refer to, each of which must be there and be theirs to read; what inputs say of a
+/// file's size and kind is put right.
+///
+/// A digest alone is no right to a file: who names it has uploaded it, has a run that holds it, or may see
+/// every run. To others it is not there.
+pub(crate) async fn checked(
+    app: &App,
+    who: &Principal,
+    inputs: &mut Value,
+) -> Result<Vec<Artifact>, Problem> {
+    let named = named_in(inputs)?;
+    if named.is_empty() {
+        return Ok(named);
+    }
+    let unknown = |digest: &str| {
+        Problem::invalid(
+            format!("no file with the digest {digest} was uploaded here"),
+            Vec::new(),
+        )
+    };
+    let mut known: HashMap<(String, String), Artifact> = HashMap::new();
+    for file in &named {
+        let place = (file.digest.clone(), file.media_type.clone());
+        if known.contains_key(&place) {
+            continue;
+        }
+        let facts = facts(app, who, file).await?;
+        known.insert(place, facts.ok_or_else(|| unknown(&file.digest))?);
+    }
+    put_right(inputs, &known);
+    let named: Vec<Artifact> = named.iter().map(|file| right(file, &known)).collect();
+    match app.engine.attach(&named).await? {
+        None => Ok(named),
+        Some(missing) => Err(unknown(&missing.digest)),
+    }
+}
+
+/// What is true of a file, where it is there and theirs to name.
+async fn facts(app: &App, who: &Principal, file: &Artifact) -> Result<Option<Artifact>, Problem> {
+    let owner = who.limited_to();
+    let held = app.engine.file_of(&file.digest, owner.as_deref()).await?;
+    let is_theirs = who.sees_all()
+        || held.is_some()
+        || budget::has_brought(&file.digest)
+        || match &who.key {
+            Some(key) => app.engine.has_uploaded(key, &file.digest).await?,
+            None => false,
+        };
+    if !is_theirs {
+        return Ok(None);
+    }
+    let Some((size_bytes, mut head)) = app.engine.look_at(file, HEAD).await? else {
+        return Ok(None);
+    };
+    // What ends in the middle of a character is text all the same.
+    if let Err(error) = std::str::from_utf8(&head)
+        && error.error_len().is_none()
+    {
+        head.truncate(error.valid_up_to());
+    }
+    let media_type = match held {
+        Some(held) => held.media_type,
+        None => media_type(&head, &file.media_type).to_owned(),
+    };
+    let right = Artifact {
+        media_type,
+        size_bytes,
+        ..file.clone()
+    };
+    // A file lies under its kind, too: one that would lie elsewhere keeps the kind it is found by.
+    let is_there = app.engine.artifact_location(&right) == app.engine.artifact_location(file);
+    let media_type = if is_there {
+        right.media_type.clone()
+    } else {
+        file.media_type.clone()
+    };
+    Ok(Some(Artifact {
+        media_type,
+        ..right
+    }))
+}
+
+fn right(file: &Artifact, known: &HashMap<(String, String), Artifact>) -> Artifact {
+    let place = (file.digest.clone(), file.media_type.clone());
+    let facts = known.get(&place).unwrap_or(file);
+    let name: String = file.name.chars().filter(|c| !c.is_control()).collect();
+    Artifact {
+        name: name.chars().take(MAX_NAME).collect(),
+        ..facts.clone()
+    }
+}
+
+fn put_right(inputs: &mut Value, known: &HashMap<(String, String), Artifact>) {
+    let mut todo = vec![inputs];
+    while let Some(value) = todo.pop() {
+        let file = match value {
+            Value::Object(fields) if fields.contains_key("artifact") => {
+                serde_json::from_value::<Artifact>(value.clone()).ok()
+            }
+            _ => None,
+        };
+        match (value, file) {
+            // Whatever else stood there was no part of a file.
+            (value, Some(file)) => {
+                let right = right(&file, known);
+                *value = serde_json::to_value(right).expect("a file's facts are plain JSON");
+            }
+            (Value::Array(items), None) => todo.extend(items),
+            (Value::Object(fields), None) => todo.extend(fields.values_mut()),
+            (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_), None) => {}
+        }
+    }
 }
 
 /// Sends a stored file: whole, in part, not at all when it is known, or as a download.
@@ -358,32 +498,53 @@ pub(crate) async fn thumbnail(
     }
     let mut file = app.engine.open_artifact(artifact).await?;
     let (most_bytes, most_pixels) = (app.config.max_file_bytes as u64, app.config.max_pixels);
-    let made = tokio::task::spawn_blocking(move || {
-        let mut content = Vec::new();
-        file.by_ref()
-            .take(most_bytes)
-            .read_to_end(&mut content)
-            .map_err(|e| e.to_string())?;
-        shrink(&content, side, most_pixels)
+    let size = file.metadata().map_or(most_bytes, |facts| facts.len());
+    let size = usize::try_from(size.min(most_bytes)).unwrap_or(usize::MAX);
+    app.budget.reserve(size).await?;
+    let refused = |reason: String| {
+        Problem::invalid(
+            format!("the picture cannot be made smaller: {reason}"),
+            Vec::new(),
+        )
+    };
+    let weighed = tokio::task::spawn_blocking(move || {
+        let mut content = Vec::with_capacity(size);
+        let read = file.by_ref().take(most_bytes).read_to_end(&mut content);
+        read.map_err(|e| e.to_string())?;
+        let decoded = decoded_bytes(&content, most_pixels)?;
+        Ok((content, decoded))
     });
+    let weighed = weighed.await.map_err(|_| Problem::internal())?;
+    let (content, decoded) = weighed.map_err(refused)?;
+    // It is opened whole; a decoder may need some of it a second time.
+    app.budget.reserve(decoded + decoded / 4).await?;
+    let made = tokio::task::spawn_blocking(move || shrink(&content, side, most_pixels));
     made.await
         .map_err(|_| Problem::internal())?
-        .map_err(|reason| {
-            Problem::invalid(
-                format!("the picture cannot be made smaller: {reason}"),
-                Vec::new(),
-            )
-        })
+        .map_err(refused)
 }
 
-fn shrink(content: &[u8], side: u32, most_pixels: u64) -> Result<Vec<u8>, String> {
-    let mut reader = image::ImageReader::new(std::io::Cursor::new(content))
-        .with_guessed_format()
-        .map_err(|e| e.to_string())?;
+fn reader(
+    content: &[u8],
+    most_pixels: u64,
+) -> Result<image::ImageReader<std::io::Cursor<&[u8]>>, String> {
+    let reader = image::ImageReader::new(std::io::Cursor::new(content));
+    let mut reader = reader.with_guessed_format().map_err(|e| e.to_string())?;
     let mut limits = image::Limits::default();
     limits.max_alloc = Some(most_pixels.saturating_mul(8));
     reader.limits(limits);
-    let small = reader
+    Ok(reader)
+}
+
+/// What a picture would take, decoded: as its header says, before anything is.
+fn decoded_bytes(content: &[u8], most_pixels: u64) -> Result<usize, String> {
+    let decoder = reader(content, most_pixels)?.into_decoder();
+    let decoder = decoder.map_err(|e| e.to_string())?;
+    usize::try_from(decoder.total_bytes()).map_err(|e| e.to_string())
+}
+
+fn shrink(content: &[u8], side: u32, most_pixels: u64) -> Result<Vec<u8>, String> {
+    let small = reader(content, most_pixels)?
         .decode()
         .map_err(|e| e.to_string())?
         .thumbnail(side, side);

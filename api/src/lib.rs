@@ -5,6 +5,8 @@
 //! | `server`, `config`, `app` | the router put together and served; what it is told; what every route shares |
 //! | `around`, `watched` | what happens to every request; whether it was read to its end |
 //! | `auth`, `limits` | who asks, what they may, and how much |
+//! | `admission` | the one way from a request to a run |
+//! | `budget`, `connections` | how much memory requests may take together; how many connections there may be |
 //! | `problem`, `extract`, `wire` | refusals, what comes in, what goes out |
 //! | `files` | uploads looked at before anybody trusts them; files sent back |
 //! | `notices` | those whom a run names are told of its end |
@@ -15,10 +17,13 @@
 //!
 //! No SQL, no store, no tensors: what a route needs of the engine it asks at the engine's door.
 
+mod admission;
 mod app;
 mod around;
 mod auth;
+mod budget;
 mod config;
+mod connections;
 mod edges;
 mod extract;
 mod feed;

@@ -11,6 +11,7 @@ use aquatint_engine::store::{RunView, StoreError};
 use aquatint_engine::{Engine, EngineError, RunState, Submission};
 use serde_json::json;
 
+use crate::admission;
 use crate::app::App;
 use crate::webhooks;
 
@@ -80,7 +81,7 @@ async fn tell(app: &App, run: &RunView, place: usize, notify: &Notify) -> Result
 
 /// Submits what tells; what cannot be told that way at all is said in the log, and holds nobody up.
 async fn submit(engine: &Engine, submission: Submission) -> Result<(), EngineError> {
-    match engine.submit(submission).await {
+    match admission::submit_own(engine, submission).await {
         Ok(_) | Err(EngineError::Store(StoreError::KeyReused { .. })) => Ok(()),
         Err(error @ (EngineError::Inputs { .. } | EngineError::Library(_))) => {
             tracing::error!(%error, "somebody could not be told of a run's end");

@@ -213,6 +213,15 @@ impl Problem {
         }
     }
 
+    pub(crate) fn timeout(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout",
+            "The request took too long",
+            detail,
+        )
+    }
+
     pub(crate) fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -317,6 +326,7 @@ impl From<EngineError> for Problem {
             EngineError::Refused(_)
             | EngineError::Conflict { .. }
             | EngineError::OwnQueue { .. } => Self::conflict(said),
+            EngineError::NotPermitted { .. } => Self::forbidden(said),
             EngineError::NotServed { .. } | EngineError::NoCap { .. } => {
                 Self::invalid(said, Vec::new())
             }

@@ -1,7 +1,8 @@
 //! The router put together, and served until somebody says stop.
 
-use std::future::{Future, IntoFuture as _};
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use aquatint_engine::Engine;
@@ -23,7 +24,7 @@ use crate::auth::{self, KeyStatus, NewKey};
 use crate::config::ApiConfig;
 use crate::problem::Problem;
 use crate::routes;
-use crate::{edges, notices, openapi, webhooks};
+use crate::{connections, edges, notices, openapi, webhooks};
 
 /// How long requests may go on after the server was told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -68,16 +69,16 @@ impl Api {
         }
     }
 
-    /// Takes an address: any on loopback, others only once there is a key.
+    /// Takes an address: any on loopback, others only once there was a key.
     ///
     /// # Errors
     /// [`ServeError`] says what is in the way and what mends it.
     pub async fn listen(engine: &Engine, address: SocketAddr) -> Result<TcpListener, ServeError> {
         if !address.ip().is_loopback() {
-            let keys = auth::list(engine)
+            let is_required = auth::is_required(engine)
                 .await
                 .map_err(|error| ServeError::Keys(error.to_string()))?;
-            if keys.is_empty() {
+            if !is_required {
                 return Err(ServeError::Open { address });
             }
         }
@@ -125,33 +126,29 @@ impl Api {
     }
 
     /// Serves until `stop` resolves; then streams end, and requests under way may finish.
-    ///
-    /// # Errors
-    /// When the listener breaks.
     pub async fn serve(
         self,
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> std::io::Result<()> {
+    ) {
         let router = self.router();
+        let limit = self
+            .app
+            .config
+            .max_connections
+            .unwrap_or_else(connections::limit);
         let stopping = self.app.stopping.clone();
         tokio::spawn(routes::jobs::look_after(self.app.clone()));
         tokio::spawn(webhooks::look_after(self.app.clone()));
         tokio::spawn(notices::look_after(self.app.clone()));
-        let told = stopping.clone();
-        let stop = async move {
-            stop.await;
-            told.cancel();
-        };
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let serving = axum::serve(listener, service)
-            .with_graceful_shutdown(stop)
-            .into_future();
+        let serving = connections::serve(listener, router, limit, stopping.clone());
+        let mut serving = pin!(serving);
         tokio::select! {
-            served = serving => served,
-            // A client that holds its connection must not hold the process.
-            () = async { stopping.cancelled().await; tokio::time::sleep(STOP_GRACE).await } => Ok(()),
+            () = serving.as_mut() => return,
+            () = stop => stopping.cancel(),
         }
+        // A client that holds its connection must not hold the process.
+        let _ = tokio::time::timeout(STOP_GRACE, serving).await;
     }
 
     /// Where a webhook is, and the secret it is signed with; `None` when it is gone.
@@ -175,6 +172,16 @@ impl Api {
             .map_err(|error| ServeError::Keys(error.to_string()))
     }
 
+    /// Whether every request needs a key: there is one, or there was.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub async fn needs_key(engine: &Engine) -> Result<bool, ServeError> {
+        auth::is_required(engine)
+            .await
+            .map_err(|error| ServeError::Keys(error.to_string()))
+    }
+
     /// Makes a key. Its text is given this once and kept nowhere.
     ///
     /// # Errors
@@ -185,7 +192,8 @@ impl Api {
             .map_err(|problem| ServeError::Keys(problem.detail))
     }
 
-    /// Revokes a key; within two seconds it is refused everywhere.
+    /// Revokes a key; within two seconds it is refused everywhere, and its webhooks, schedules and streams
+    /// have ended.
     ///
     /// # Errors
     /// No such key, or a store error.

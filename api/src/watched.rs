@@ -1,18 +1,30 @@
-//! A request's body, and whether anybody read it to its end.
+//! A request's body: whether anybody read it to its end, and whether more of it comes in time.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use http_body::{Frame, SizeHint};
+use tokio::time::Sleep;
 
-/// Passes a body on and remembers whether its end was seen.
+/// How long the next piece of a body may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Nothing more came of a body for too long.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing more came of the body for {} s", PATIENCE.as_secs())]
+pub(crate) struct Stalled;
+
+/// Passes a body on and remembers whether its end was seen; breaks it off where nothing more comes.
 pub(crate) struct Watched {
     inner: Body,
     is_read: Arc<AtomicBool>,
+    /// Since it was first waited for.
+    patience: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
@@ -26,6 +38,7 @@ impl Watched {
         let watched = Self {
             inner,
             is_read: Arc::clone(&is_read),
+            patience: None,
         };
         (Request::from_parts(parts, Body::new(watched)), is_read)
     }
@@ -47,7 +60,16 @@ impl HttpBody for Watched {
         if matches!(polled, Poll::Ready(None)) || self.inner.is_end_stream() {
             self.note();
         }
-        polled
+        if polled.is_ready() {
+            self.patience = None;
+            return polled;
+        }
+        let new = || Box::pin(tokio::time::sleep(PATIENCE));
+        let patience = self.patience.get_or_insert_with(new);
+        if patience.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(axum::Error::new(Stalled))));
+        }
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {

@@ -22,17 +22,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::admission;
 use crate::app::App;
+use crate::auth;
 use crate::feed::{MARGIN, Window, margin};
 use crate::problem::Problem;
 use crate::routes::batches::TAG as BATCH_TAG;
 use crate::wire::{Run, Time};
 
-const KIND: &str = "webhook";
+pub(crate) const KIND: &str = "webhook";
 const CURSOR: (&str, &str) = ("cursor", "webhooks");
 
 /// The workflow that delivers.
-const DELIVERY: &str = "webhook-delivery";
+pub(crate) const DELIVERY: &str = "webhook-delivery";
 
 /// Outputs that are longer, as JSON, are left for the receiver to fetch.
 const MAX_OUTPUTS_BYTES: usize = 64 * 1024;
@@ -149,6 +151,12 @@ pub(crate) async fn find(
 ) -> Result<Option<(String, String)>, EngineError> {
     let record = engine.record(KIND, id).await?;
     let kept = record.and_then(|record| serde_json::from_value::<Kept>(record.body).ok());
+    // Nothing more is said in the name of a key that was revoked.
+    if let Some(owner) = kept.as_ref().and_then(|kept| kept.owner.as_deref())
+        && engine.record(auth::KIND, owner).await?.is_none()
+    {
+        return Ok(None);
+    }
     Ok(kept.map(|kept| (kept.url, kept.secret)))
 }
 
@@ -197,7 +205,7 @@ pub(crate) async fn send_test(app: &App, id: &str, kept: &Kept) -> Result<RunId,
     let message = format!("msg_{}", uuid::Uuid::new_v4().simple());
     let event = json!({ "type": "webhook.test", "timestamp": Time(app.engine.now()), "data": {} });
     let submission = delivery(id, &message, &event, kept);
-    Ok(app.engine.submit(submission).await?.run)
+    Ok(admission::submit_own(&app.engine, submission).await?.run)
 }
 
 fn delivery(id: &str, message: &str, event: &Value, kept: &Kept) -> Submission {
@@ -313,9 +321,13 @@ async fn tell(
         // By the event's own number: a run that was retried meanwhile ends again, and is told of again.
         let message = format!("msg_{id}_{}_{}", run.id, end.seq);
         let told = delivery(id, &message, &event(&run, kind, end.at), kept);
-        match app.engine.submit(told).await {
+        match admission::submit_own(&app.engine, told).await {
             // Told already, when the run looked otherwise: what was said first stands.
             Ok(_) | Err(EngineError::Store(StoreError::KeyReused { .. })) => {}
+            // A delivery that is broken holds nobody up, and least those whose turn comes after.
+            Err(error @ (EngineError::Inputs { .. } | EngineError::Library(_))) => {
+                tracing::error!(webhook.id = %id, run.id = %run.id, %error, "a webhook could not be told of a run's end");
+            }
             Err(error) => return Err(error),
         }
     }
@@ -408,6 +420,43 @@ mod tests {
             .await
             .expect("what was told blocks nothing");
         assert_eq!(deliveries(&app).await.len(), 3, "one message an end");
+        worker.stop().await;
+        app.engine.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_delivery_that_is_broken_holds_up_nothing_that_comes_after() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let app = server(folder.path()).await;
+        let queue = QueueName::new("default").expect("a name");
+        let worker = app
+            .engine
+            .start_worker(WorkerConfig::new([(queue, 1)]))
+            .await;
+        let worker = worker.expect("it serves");
+        let published = async |text: &str| {
+            let published = app.engine.publish("webhook-delivery.yaml", text).await;
+            published.expect("it can be read");
+        };
+        published("name: webhook-delivery\nsteps:\n  a: { task: core.echo, with: { value: 1 } }\n")
+            .await;
+        let end = async || {
+            let run = app
+                .engine
+                .submit(Submission::new("break", Value::Null))
+                .await;
+            let run = run.expect("it is accepted").run;
+            app.engine.wait(run).await.expect("it ends");
+        };
+        end().await;
+        let mut window = Window::default();
+        step(&app, &mut window).await.expect("nothing is held up");
+        assert!(deliveries(&app).await.is_empty(), "it takes no such inputs");
+        let whole = aquatint_workflows::find(DELIVERY).expect("it ships");
+        published(whole.text).await;
+        end().await;
+        step(&app, &mut window).await.expect("it is told");
+        assert_eq!(deliveries(&app).await.len(), 1);
         worker.stop().await;
         app.engine.close().await;
     }

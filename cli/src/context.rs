@@ -11,7 +11,7 @@ use aquatint_engine::id::QueueName;
 use aquatint_engine::library::LibraryError;
 use aquatint_engine::task::TaskError;
 use aquatint_engine::workflow::{Action, Plan};
-use aquatint_engine::{Engine, Library, Registry, WorkerConfig};
+use aquatint_engine::{Engine, EngineError, Library, Registry, WorkerConfig};
 
 use aquatint_tasks::maintenance::{Answer, House};
 use aquatint_tasks::webhook_deliver::{Found, Hook, Hooks};
@@ -128,6 +128,14 @@ impl Context {
 
     /// Opens the store.
     pub(crate) async fn open(&self, library: Library) -> Result<Engine> {
+        Ok(self.try_open(library).await?)
+    }
+
+    /// Opens the store, and says why it cannot.
+    pub(crate) async fn try_open(
+        &self,
+        library: Library,
+    ) -> std::result::Result<Engine, EngineError> {
         let engine = Engine::open(self.settings.engine(), library).await?;
         // A command opens one engine; were there another, either knows the webhooks.
         let _ = self.engine.set(engine.clone());

@@ -18,6 +18,7 @@ pub use schedules::{SCHEDULE_TAG, ScheduleError, ScheduleView, Ticked};
 pub use submit::{Submission, Submitted};
 pub use upkeep::{Cleaned, Upkeep};
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 
@@ -68,6 +69,7 @@ impl Engine {
             path: config.data_dir.join(what),
             reason: error.to_string(),
         };
+        make_private(&config.data_dir).map_err(|error| folder("", &error))?;
         let artifacts = ArtifactStore::open_at(&config.artifacts, &config.data_dir).await?;
         let doorbell = match &config.doorbell {
             Some(doorbell) => Some(Doorbell::connect(doorbell.clone()).await?),
@@ -218,6 +220,18 @@ impl Engine {
             doorbell.close().await;
         }
     }
+}
+
+/// Makes the data directory for its owner alone: it holds secrets of webhooks, and everybody's inputs. One
+/// that is there stays as its owner wants it.
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    let mut making = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        making.mode(0o700);
+    }
+    making.recursive(true).create(folder)
 }
 
 /// What other processes say of runs, for those who wait here. Ends with the doorbell.

@@ -6,6 +6,7 @@ use crate::artifact::ArtifactError;
 use crate::engine::ScheduleError;
 use crate::id::{QueueName, RunId};
 use crate::library::LibraryError;
+use crate::permission::Permission;
 use crate::store::StoreError;
 use crate::transition::TransitionError;
 use crate::transport::TransportError;
@@ -20,6 +21,8 @@ pub enum EngineError {
     Doorbell {
         /// What is wrong, and what mends it.
         reason: String,
+        /// Whether it merely does not answer.
+        is_away: bool,
     },
     /// An idempotency key that cannot be one.
     #[error(
@@ -87,6 +90,14 @@ pub enum EngineError {
         run: RunId,
         /// What was given.
         step: String,
+    },
+    /// It acts on the installation, and whoever asks may not.
+    #[error("workflow `{workflow}` acts on the installation: running it takes the scope `{needs}`")]
+    NotPermitted {
+        /// The workflow.
+        workflow: String,
+        /// What running it takes.
+        needs: Permission,
     },
     /// No run of that name.
     #[error("no run `{what}`; `aquatint runs` lists them, and @latest means the newest")]
@@ -190,10 +201,22 @@ fn list(problems: &[InputProblem]) -> String {
         .collect()
 }
 
+impl EngineError {
+    /// Whether a server that it needs does not answer, so that waiting may help.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(
+            self,
+            Self::Doorbell { is_away: true, .. } | Self::Store(StoreError::Away { .. })
+        )
+    }
+}
+
 impl From<TransportError> for EngineError {
     fn from(error: TransportError) -> Self {
         Self::Doorbell {
             reason: error.to_string(),
+            is_away: matches!(error, TransportError::Unreachable { .. }),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::{Map, Value};
 
 use crate::id::WorkflowName;
+use crate::permission::Permission;
 use crate::registry::Registry;
 use crate::workflow::plan::Plan;
 use crate::workflow::{
@@ -25,6 +26,8 @@ pub struct Definition {
     pub plan: Arc<Plan>,
     /// The canonical JSON that runs are pinned to.
     pub spec: Arc<str>,
+    /// What running it takes, once that was asked: it depends on what else the library holds.
+    pub(crate) permission: OnceLock<Permission>,
 }
 
 /// Why there is no such definition.
@@ -129,6 +132,7 @@ impl Library {
             workflow,
             plan: Arc::new(plan),
             spec,
+            permission: OnceLock::new(),
         })
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::id::TaskName;
+use crate::permission::Permission;
 use crate::task::{Task, TaskContext, TaskError};
 
 /// What is known of a task without running it.
@@ -24,6 +25,8 @@ pub struct TaskSpec {
     pub input_schema: Value,
     /// JSON Schema of the output.
     pub output_schema: Value,
+    /// What running a workflow with it takes.
+    pub permission: Permission,
 }
 
 /// A task's code under way.
@@ -61,6 +64,7 @@ impl Registry {
             description: T::DESCRIPTION,
             input_schema: schemars::schema_for!(T::Input).to_value(),
             output_schema: schemars::schema_for!(T::Output).to_value(),
+            permission: T::PERMISSION,
         };
         let task = Arc::new(task);
         let handler: Handler = Arc::new(move |ctx, input| {

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::artifact::{Artifact, ArtifactError, ArtifactStore};
 use crate::id::{RunId, StepName, TaskName, WorkflowName};
+use crate::permission::Permission;
 use crate::text;
 
 pub use report::{LogLevel, LogLine, Progress, Report};
@@ -54,6 +55,9 @@ pub trait Task: Send + Sync + 'static {
     const VERSION: u32;
     /// One sentence for `aquatint tasks` and the dashboard.
     const DESCRIPTION: &'static str;
+    /// What running a workflow with it takes. More than the least for what acts on the installation
+    /// or speaks in its name.
+    const PERMISSION: Permission = Permission::Submit;
     /// What `with:` must evaluate to. Refuse unknown fields (`#[serde(deny_unknown_fields)]`).
     type Input: DeserializeOwned + JsonSchema + Send;
     /// What later steps see as `steps.name`.

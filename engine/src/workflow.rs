@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::id::{QueueName, StepName, TaskName, WorkflowName};
+use crate::permission::Permission;
 use crate::retry::RetryPolicy;
 use crate::run::Notify;
 use crate::schedule::Schedule;
@@ -87,6 +88,9 @@ pub struct Workflow {
     /// How many task runs of one run may run at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_parallel: Option<u32>,
+    /// What running it takes, beyond what its tasks say.
+    #[serde(default, skip_serializing_if = "Permission::is_least")]
+    pub scope: Permission,
     /// When it begins by itself. Not what a run is pinned to: another time is no other workflow.
     #[serde(skip)]
     pub schedules: Vec<Scheduled>,

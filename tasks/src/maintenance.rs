@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aquatint_engine::Permission;
 use aquatint_engine::engine::{Cleaned, Upkeep};
 use aquatint_engine::health::{HealthReport, Overall, Status};
 use aquatint_engine::task::{LogLevel, Task, TaskContext, TaskError};
@@ -154,6 +155,7 @@ impl Task for Clean {
     const VERSION: u32 = 1;
     const DESCRIPTION: &'static str =
         "Deletes expired runs, files that nobody refers to and other leftovers.";
+    const PERMISSION: Permission = Permission::Operate;
     type Input = CleanInput;
     type Output = CleanOutput;
 
@@ -201,6 +203,7 @@ impl Task for CheckHealth {
     const VERSION: u32 = 1;
     const DESCRIPTION: &'static str =
         "Looks at disk, memory, database, Redis, clock, workers, queues and schedules.";
+    const PERMISSION: Permission = Permission::Operate;
     type Input = HealthInput;
     type Output = HealthOutput;
 

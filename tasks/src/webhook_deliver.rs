@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use aquatint_engine::Permission;
 use aquatint_engine::task::{Task, TaskContext, TaskError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -115,6 +116,8 @@ impl Task for WebhookDeliver {
     const VERSION: u32 = 1;
     const DESCRIPTION: &'static str =
         "Tells a webhook what happened, signed per Standard Webhooks.";
+    // What it signs, receivers take for the installation's word.
+    const PERMISSION: Permission = Permission::Admin;
     type Input = Input;
     type Output = Output;
 

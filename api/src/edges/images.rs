@@ -17,6 +17,7 @@ use utoipa_axum::routes;
 
 use super::inline;
 use super::order::{self, ErrorBody, Order, Ordered, Picture, Refusal};
+use crate::admission;
 use crate::app::App;
 use crate::auth::{Reader, Submitter};
 use crate::extract;
@@ -82,7 +83,12 @@ impl From<JsonOrder> for Order {
 /// An order's JSON, or what is wrong with it in the words of those systems.
 pub(super) async fn json_order(app: &App, request: Request) -> Result<Order, Refusal> {
     let body = extract::body(request, app).await?;
-    let parsed: Result<JsonOrder, Problem> = extract::parse(&body);
+    let parsed: Result<JsonOrder, Problem> = extract::parsed(app, body, extract::parse).await;
+    if let Err(problem) = &parsed
+        && !matches!(problem.code, "invalid" | "bad_request")
+    {
+        return parsed.map(Order::from).map_err(Refusal::Problem);
+    }
     parsed
         .map(Order::from)
         .map_err(|problem| match problem.errors.first() {
@@ -429,7 +435,7 @@ async fn cancel(
     Path(id): Path<String>,
 ) -> Result<Json<Message>, Refusal> {
     let ordered = order::find(&app, &who, &id).await?;
-    match app.engine.act(ordered.run.id, RunAction::Cancel).await {
+    match admission::act(&app.engine, (&who).into(), &ordered.run, RunAction::Cancel).await {
         Ok(_) => Ok(Json(Message {
             message: "Task cancelled".to_owned(),
         })),

@@ -21,10 +21,11 @@ use utoipa_axum::routes;
 use super::training::{
     ALL, Detail, MODEL_TAG, Refusal, TRAIN, TRAIN_ALL, body, check_kind, kind_of, kinds,
 };
+use crate::admission;
 use crate::app::App;
 use crate::auth::{Principal, Reader, Submitter};
+use crate::files;
 use crate::problem::Problem;
-use crate::routes::runs::{checked_files, submit_known};
 use crate::wire::Time;
 
 /// What asks a model.
@@ -145,16 +146,15 @@ fn models_of(run: &RunView) -> Vec<(String, Value, Value)> {
 }
 
 /// Runs a prediction to its end.
-async fn ask(app: &App, who: &Principal, inputs: Value) -> Result<Value, Refusal> {
+async fn ask(app: &App, who: &Principal, mut inputs: Value) -> Result<Value, Refusal> {
     let submission = Submission {
-        attachments: checked_files(app, &inputs).await?,
+        attachments: files::checked(app, who, &mut inputs).await?,
         inputs,
-        owner: who.key.clone(),
         // Asked and answered: of no use to anybody later.
         retention: Some(Duration::from_secs(3600)),
         ..Submission::new(PREDICT, Value::Null)
     };
-    let id = submit_known(app, submission).await?.run;
+    let id = admission::submit(app, who, submission).await?.run;
     let run = tokio::time::timeout(PATIENCE, app.engine.wait(id)).await;
     let run = run.map_err(|_| {
         Problem::unavailable("no worker answered in time; is one serving the queue `cpu`?")

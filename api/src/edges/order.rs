@@ -17,11 +17,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::admission;
 use crate::app::App;
 use crate::auth::Principal;
 use crate::files;
 use crate::problem::Problem;
-use crate::routes::runs::{checked_files, submit_known};
 
 /// The longest prompt, in characters.
 const MAX_PROMPT: usize = 5_000;
@@ -195,16 +195,15 @@ pub(super) async fn place(
     }
     let mut tags = vec![format!("{TYPE_TAG}{}", kind.as_str())];
     tags.extend(kept.map(|_| INLINE_TAG.to_owned()));
-    let inputs = Value::Object(inputs);
+    let mut inputs = Value::Object(inputs);
     let submission = Submission {
-        attachments: checked_files(app, &inputs).await?,
+        attachments: files::checked(app, who, &mut inputs).await?,
         inputs,
         tags,
-        owner: who.key.clone(),
         retention: kept,
         ..Submission::new(name, Value::Null)
     };
-    match submit_known(app, submission).await {
+    match admission::submit(app, who, submission).await {
         Ok(submitted) => Ok((submitted.run, kind)),
         Err(problem) if problem.code == "invalid" => Err(by_field(&problem)),
         Err(problem) => Err(Refusal::Problem(problem)),

@@ -15,11 +15,12 @@ use utoipa_axum::routes;
 
 use super::images::{advance, processing_time};
 use super::models;
+use crate::admission;
 use crate::app::App;
 use crate::auth::{Principal, Reader, Submitter};
 use crate::extract;
+use crate::files;
 use crate::problem::Problem;
-use crate::routes::runs::{checked_files, submit_known};
 use crate::wire::Time;
 
 /// What the workflows are called.
@@ -141,7 +142,7 @@ pub(super) fn check_kind(app: &App, kind: &str, with_all: bool) -> Result<(), Re
 }
 
 /// A body that may be left out.
-pub(super) async fn body<T: serde::de::DeserializeOwned + Default>(
+pub(super) async fn body<T: serde::de::DeserializeOwned + Default + Send + 'static>(
     app: &App,
     request: Request,
 ) -> Result<T, Refusal> {
@@ -150,7 +151,7 @@ pub(super) async fn body<T: serde::de::DeserializeOwned + Default>(
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(T::default());
     }
-    Ok(extract::parse(&bytes)?)
+    Ok(extract::parsed(app, bytes, extract::parse).await?)
 }
 
 async fn submit(
@@ -170,15 +171,14 @@ async fn submit(
         inputs.insert("model".to_owned(), kind.into());
         TRAIN
     };
-    let inputs = Value::Object(inputs);
+    let mut inputs = Value::Object(inputs);
     let submission = Submission {
-        attachments: checked_files(app, &inputs).await?,
+        attachments: files::checked(app, who, &mut inputs).await?,
         inputs,
         tags: vec![format!("{MODEL_TAG}{kind}")],
-        owner: who.key.clone(),
         ..Submission::new(workflow, Value::Null)
     };
-    Ok(submit_known(app, submission).await?.run)
+    Ok(admission::submit(app, who, submission).await?.run)
 }
 
 /// Trains a model in the background: one kind, or `all` of them side by side.

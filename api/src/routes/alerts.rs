@@ -16,11 +16,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::admission;
 use crate::app::App;
 use crate::auth::{Operator, Reader};
 use crate::extract::Body;
 use crate::problem::Problem;
-use crate::routes::runs::submit_known;
 use crate::wire::{Page, Run, Time};
 
 /// The workflow whose runs are the history of health.
@@ -143,11 +143,8 @@ async fn maintain(
     if !CLEANERS.contains(&workflow.as_str()) {
         return Err(Problem::not_found("maintenance workflow", &workflow));
     }
-    let submission = Submission {
-        owner: who.key.clone(),
-        ..Submission::new(workflow, Value::Null)
-    };
-    let submitted = submit_known(&app, submission).await?;
+    let submission = Submission::new(workflow, Value::Null);
+    let submitted = admission::submit(&app, &who, submission).await?;
     let run = Run::from(app.engine.run(submitted.run).await?);
     let place = format!("/api/v1/runs/{}", run.id);
     let headers = [(header::LOCATION, place)];

@@ -57,12 +57,13 @@ pub(crate) struct UploadParams {
 
 /// Stores a file for a run to come: the body itself, or the first file of a form.
 ///
-/// A file that no run refers to is swept away after some time.
+/// A file that no run refers to is swept away after some time. Until then it is its uploader's to name: what
+/// others uploaded or made can only be named by who may see it.
 #[utoipa::path(post, path = "/api/v1/uploads", tag = "files", params(UploadParams),
     request_body(content((Vec<u8> = "application/octet-stream"), (serde_json::Value = "multipart/form-data"))),
     responses((status = 201, body = Uploaded)))]
 async fn upload(
-    _who: Submitter,
+    Submitter(who): Submitter,
     State(app): State<App>,
     Params(params): Params<UploadParams>,
     request: Request,
@@ -85,6 +86,10 @@ async fn upload(
         )
         .await?
     };
+    // Others may hold the same bytes: naming them takes having shown them, or a run that has them.
+    if let Some(key) = who.key.as_deref().filter(|_| !who.sees_all()) {
+        app.engine.note_upload(key, &stored.digest).await?;
+    }
     Ok((StatusCode::CREATED, Json(Uploaded::from(stored))).into_response())
 }
 

@@ -13,7 +13,7 @@ use aquatint_engine::run::Notify;
 use aquatint_engine::store::RunView;
 use aquatint_engine::{RunFilter, Submission, Submitted};
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequest as _, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
@@ -22,11 +22,13 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::runs::{NotifyOf, check_tags, checked_files, duration, idempotency_key};
+use super::runs::{NotifyOf, check_tags, duration, idempotency_key};
 use super::steps::{ItemParams, items_of};
+use crate::admission;
 use crate::app::App;
 use crate::auth::{Principal, Reader, Submitter};
-use crate::extract::{self, Params, RunPath, limit};
+use crate::budget::Weight;
+use crate::extract::{self, Body, Params, RunPath, limit};
 use crate::files::{self, Part};
 use crate::problem::{Mistake, Problem};
 use crate::wire::{Fault, ItemCounts, Page, Step, Time};
@@ -174,18 +176,18 @@ async fn submit(
         .contains(&kind.as_str())
         {
             let body = extract::body(request, &app).await?;
+            let items = extract::parsed(&app, body, from_lines).await?;
             NewBatch {
                 workflow: params.workflow.ok_or_else(|| {
                     Problem::invalid("workflow is missing in the query", Vec::new())
                 })?,
                 max_parallel: params.max_parallel,
                 finalize: params.finalize,
-                items: from_lines(&body)?,
+                items,
                 ..NewBatch::default()
             }
         } else {
-            extract::must_be_json(request.headers())?;
-            extract::parse(&extract::body(request, &app).await?)?
+            Body::<NewBatch>::from_request(request, &app).await?.0
         }
     };
     let total = new.items.len();
@@ -234,29 +236,54 @@ async fn accept(
             .map_err(|error| Problem::at("/finalize", error.to_string()))?;
     }
     let NewBatch { items, common, .. } = new;
+    make_room(app, &target, &items, &common).await?;
     // Ten thousand items are checked against their schema: not on a thread that serves others.
     let schema = target.plan.inputs.clone();
     let checked = tokio::task::spawn_blocking(move || check(&schema, items, &common)).await;
     let items = Value::Array(checked.map_err(|_| Problem::internal())??);
     let definition = definition(app, &target, new.max_parallel, new.finalize.as_deref())?;
-    let inputs = json!({ "items": items });
+    let mut inputs = json!({ "items": items });
     let mut tags = new.tags;
     tags.push(TAG.to_owned());
     let submission = Submission {
-        attachments: checked_files(app, &inputs).await?,
+        attachments: files::checked(app, who, &mut inputs).await?,
         inputs,
         idempotency_key: key.map(|key| who.scoped(&key)),
         priority: i64::from(new.priority),
         tags,
-        owner: who.key.clone(),
         retention,
         notify: new.notify.into_iter().map(Notify::from).collect(),
         ..Submission::default()
     };
-    Ok(app
-        .engine
-        .submit_definition(&definition, submission)
-        .await?)
+    admission::submit_definition(app, who, &definition, submission).await
+}
+
+/// Room for what the items become, with what all of them get: ten thousand times a megabyte is much, of
+/// one megabyte.
+async fn make_room(
+    app: &App,
+    target: &Definition,
+    items: &[Map<String, Value>],
+    common: &Map<String, Value>,
+) -> Result<(), Problem> {
+    let defaults = target.plan.inputs.schemas().values();
+    let defaults = defaults.filter_map(|schema| schema.get("default"));
+    let each = common.values().chain(defaults).map(Weight::of_value);
+    let each = each.fold(Weight::default(), Weight::plus);
+    // What the items say themselves was weighed as a body.
+    let cost = each.times(items.len()).cost();
+    app.budget.reserve(cost).await.map_err(|refused| {
+        if refused.status == StatusCode::PAYLOAD_TOO_LARGE {
+            Problem::too_large(format!(
+                "each of the {} items gets what is common and the defaults of `{}`: {}; name a file, or give less to each",
+                items.len(),
+                target.plan.name,
+                refused.detail
+            ))
+        } else {
+            refused
+        }
+    })
 }
 
 /// Each item's inputs, common ones and defaults filled in; or all that is wrong with them.

@@ -16,6 +16,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::StreamExt as _;
 use futures_util::stream::unfold;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -117,10 +118,14 @@ fn kind(event: &Value) -> &str {
     event.get("kind").and_then(Value::as_str).unwrap_or("event")
 }
 
-fn sent<S>(stream: S) -> Response
+/// A stream as it goes out; it ends when the key that asked for it is revoked.
+fn sent<S>(app: &App, who: &Principal, stream: S) -> Response
 where
     S: futures_util::Stream<Item = Result<Message, Infallible>> + Send + 'static,
 {
+    let (app, who) = (app.clone(), who.clone());
+    let revoked = async move { app.keys.revoked(&app.engine, &who).await };
+    let stream = stream.take_until(revoked);
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     let mut response = Sse::new(stream).keep_alive(keep_alive).into_response();
     // Proxies that gather before they pass on would make a stream of it that comes by the minute.
@@ -145,6 +150,7 @@ pub(crate) async fn stream_of_run(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     app.run(&who, id).await?;
+    let server = app.clone();
     let follower = RunFollower {
         watch: app.engine.watch(id),
         seq: last_event_id(&headers, &params).unwrap_or(0).max(0),
@@ -155,10 +161,11 @@ pub(crate) async fn stream_of_run(
         has_ended: false,
         app,
     };
-    Ok(sent(unfold(follower, |mut follower| async {
+    let stream = unfold(follower, |mut follower| async {
         let message = follower.next().await?;
         Some((Ok(message), follower))
-    })))
+    });
+    Ok(sent(&server, &who, stream))
 }
 
 /// One client that follows one run.
@@ -279,18 +286,20 @@ async fn stream_of_all(
     // Before looking back, so that nothing falls between.
     let live = app.feed.listen().await?;
     let after = last_event_id(&headers, &params);
+    let server = app.clone();
     let follower = Follower {
         live,
         replay_from: after.map(|after| (after - margin(&app.engine)).max(0)),
         window: Window::default(),
-        theirs: Theirs::new(who),
+        theirs: Theirs::new(who.clone()),
         waiting: VecDeque::new(),
         app,
     };
-    Ok(sent(unfold(follower, |mut follower| async {
+    let stream = unfold(follower, |mut follower| async {
         let message = follower.next().await?;
         Some((Ok(message), follower))
-    })))
+    });
+    Ok(sent(&server, &who, stream))
 }
 
 /// One client that follows everything.

@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use aquatint_engine::id::RunId;
-use aquatint_engine::store::{Record, StoreError};
+use aquatint_engine::store::{Record, RunView, StoreError};
 use aquatint_engine::time::Timestamp;
-use aquatint_engine::{EngineError, RunAction, RunFilter};
+use aquatint_engine::{EngineError, Permission, RunAction, RunFilter};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
@@ -21,8 +21,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::runs::ListParams;
+use crate::admission::{self, Actor};
 use crate::app::App;
-use crate::auth::{Reader, Submitter};
+use crate::auth::{self, Reader, Submitter};
 use crate::extract::Body;
 use crate::problem::Problem;
 use crate::wire::Time;
@@ -121,6 +122,9 @@ struct Kept {
     /// Whose runs, where not everybody's.
     owner: Option<String>,
     asked_by: Option<String>,
+    /// What whoever asked might do then.
+    #[serde(default)]
+    permission: Permission,
     /// Runs submitted later are not meant.
     created_to_ms: i64,
     cursor: Option<RunId>,
@@ -138,7 +142,7 @@ pub(crate) struct Job {
     state: String,
     /// Runs it was done to.
     done: u64,
-    /// Runs whose state did not allow it.
+    /// Runs whose state, or whose workflow, did not allow it.
     refused: u64,
     created_at: Time,
     updated_at: Time,
@@ -178,6 +182,7 @@ async fn submit(
         filter: new.filter,
         owner: who.limited_to(),
         asked_by: who.key.clone(),
+        permission: who.permission(),
         created_to_ms: app.engine.now().0,
         cursor: None,
         done: 0,
@@ -237,15 +242,31 @@ async fn go_through(app: &App, record: Record) -> Result<(), EngineError> {
     };
     let mut revision = record.revision;
     while !kept.finished && !app.stopping.is_cancelled() {
+        // What a key asked for ends with it.
+        if let Some(key) = &kept.asked_by
+            && app.engine.record(auth::KIND, key).await?.is_none()
+        {
+            tracing::info!(job.id = %record.id, "a bulk action ends with the key that asked for it");
+            app.engine.forget(KIND, &record.id, Some(revision)).await?;
+            return Ok(());
+        }
         let Some(filter) = filter(&kept) else {
             tracing::error!(job.id = %record.id, "a job's filter cannot be read");
             return Ok(());
         };
         let page = app.engine.page(&filter).await?;
         for run in &page.runs {
-            match act(app, run.id, kept.action).await {
+            let actor = Actor {
+                key: kept.asked_by.as_deref(),
+                permission: kept.permission,
+            };
+            match act(app, actor, run, kept.action).await {
                 Ok(()) => kept.done += 1,
-                Err(EngineError::Refused(_) | EngineError::Store(StoreError::NotFound { .. })) => {
+                Err(
+                    EngineError::Refused(_)
+                    | EngineError::NotPermitted { .. }
+                    | EngineError::Store(StoreError::NotFound { .. }),
+                ) => {
                     kept.refused += 1;
                 }
                 Err(error) => return Err(error),
@@ -272,23 +293,36 @@ fn filter(kept: &Kept) -> Option<RunFilter> {
     Some(filter)
 }
 
-async fn act(app: &App, run: RunId, action: BulkAction) -> Result<(), EngineError> {
+async fn act(
+    app: &App,
+    actor: Actor<'_>,
+    run: &RunView,
+    action: BulkAction,
+) -> Result<(), EngineError> {
     let action = match action {
         BulkAction::Cancel => RunAction::Cancel,
         BulkAction::Pause => RunAction::Pause,
         BulkAction::Resume => RunAction::Resume,
         BulkAction::Retry => RunAction::Retry,
-        BulkAction::Delete => return app.engine.delete(run).await,
+        BulkAction::Delete => return admission::delete(&app.engine, actor, run).await,
     };
-    app.engine.act(run, action).await.map(drop)
+    admission::act(&app.engine, actor, run, action)
+        .await
+        .map(drop)
 }
 
-/// Takes up jobs that nobody goes on with. Ends with the server.
+/// Takes up jobs that nobody goes on with, and ends what revoked keys left. Ends with the server.
 pub(crate) async fn look_after(app: App) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
             () = app.stopping.cancelled() => return,
+        }
+        if let Err(error) = auth::end_orphaned(&app.engine).await {
+            tracing::warn!(%error, "what revoked keys left could not be ended; trying again");
+        }
+        if let Err(error) = app.engine.forget_uploads().await {
+            tracing::warn!(%error, "who uploaded what long ago could not be forgotten; trying again");
         }
         let records = match app.engine.records(KIND).await {
             Ok(records) => records,

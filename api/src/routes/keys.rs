@@ -35,7 +35,7 @@ pub(crate) struct Made {
     key: String,
 }
 
-/// Makes a key. The first one closes the door: from then on every request needs one.
+/// Makes a key. From the first one on every request needs one, for good: revoking the last opens nothing.
 #[utoipa::path(post, path = "/api/v1/keys", tag = "keys", request_body = NewKey, responses((status = 201, body = Made)))]
 async fn make(
     Admin(who): Admin,
@@ -53,7 +53,7 @@ async fn make(
     Ok((StatusCode::CREATED, Json(Made { id, key })).into_response())
 }
 
-/// Revokes a key; within two seconds it is refused everywhere.
+/// Revokes a key; within two seconds it is refused everywhere, and its webhooks, schedules and streams have ended.
 #[utoipa::path(delete, path = "/api/v1/keys/{id}", tag = "keys", params(("id" = String, Path)), responses((status = 204)))]
 async fn revoke(
     Admin(who): Admin,

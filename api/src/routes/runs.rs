@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::admission;
 use crate::app::App;
 use crate::auth::{Principal, Reader, Submitter};
 use crate::extract::{Body, Params, RunPath, limit, patience};
@@ -161,49 +162,19 @@ pub(crate) async fn submit_one(
 ) -> Result<Submitted, Problem> {
     let retention = new.retention.as_deref().map(duration).transpose()?;
     check_tags(&new.tags)?;
-    let inputs = Value::Object(new.inputs);
+    let mut inputs = Value::Object(new.inputs);
     let submission = Submission {
-        attachments: checked_files(app, &inputs).await?,
+        attachments: files::checked(app, who, &mut inputs).await?,
         inputs,
         idempotency_key: key.map(|key| who.scoped(&key)),
         priority: i64::from(new.priority),
         no_cache: new.no_cache,
         tags: new.tags,
-        owner: who.key.clone(),
         retention,
         notify: new.notify.into_iter().map(Notify::from).collect(),
         ..Submission::new(new.workflow, Value::Null)
     };
-    submit_known(app, submission).await
-}
-
-/// Submits a run, once more after a look at what other processes published, where its workflow is unknown here.
-pub(crate) async fn submit_known(app: &App, submission: Submission) -> Result<Submitted, Problem> {
-    if app.engine.library().source(&submission.workflow).is_none() {
-        app.engine.refresh_library().await?;
-    }
-    Ok(app.engine.submit(submission).await?)
-}
-
-/// The files that inputs refer to, all of which must be there.
-pub(crate) async fn checked_files(
-    app: &App,
-    inputs: &Value,
-) -> Result<Vec<aquatint_engine::artifact::Artifact>, Problem> {
-    let named = files::named_in(inputs)?;
-    if named.is_empty() {
-        return Ok(named);
-    }
-    match app.engine.attach(&named).await? {
-        None => Ok(named),
-        Some(missing) => Err(Problem::invalid(
-            format!(
-                "no file with the digest {} was uploaded here",
-                missing.digest
-            ),
-            Vec::new(),
-        )),
-    }
+    admission::submit(app, who, submission).await
 }
 
 /// Tags by which this server finds its own.
@@ -415,6 +386,7 @@ pub(crate) async fn get(
 /// A run with its steps, as far as whoever asks may know of it.
 async fn detail(app: &App, who: &Principal, id: RunId) -> Result<RunDetail, Problem> {
     let now = app.engine.now();
+    app.budget.read(id).await?;
     let (run, steps) = app.engine.detail(id).await?;
     app.check(who, &run)?;
     let name = run.id.to_string();
@@ -441,7 +413,7 @@ pub(crate) async fn delete(
             "run {id} has not ended; cancel it first"
         )));
     }
-    app.engine.delete(id).await?;
+    admission::delete(&app.engine, (&who).into(), &run).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -451,8 +423,8 @@ async fn act(
     id: RunId,
     action: RunAction,
 ) -> Result<Json<Run>, Problem> {
-    app.run(who, id).await?;
-    app.engine.act(id, action).await?;
+    let run = app.run(who, id).await?;
+    admission::act(&app.engine, who.into(), &run, action).await?;
     Ok(Json(app.engine.run(id).await?.into()))
 }
 
@@ -510,6 +482,6 @@ pub(crate) async fn retry(
         return Ok(act(&app, &who, id, RunAction::Retry).await?.into_response());
     };
     app.run(&who, id).await?;
-    let fresh = app.engine.repeat(id, &from, who.key.clone()).await?;
+    let fresh = admission::repeat(&app, &who, id, &from).await?;
     answer(&app, fresh, Duration::ZERO).await
 }

@@ -15,9 +15,11 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::admission;
 use crate::app::App;
-use crate::auth::{Operator, Principal, Reader};
+use crate::auth::{Operator, Planner, Principal, Reader};
 use crate::extract::{Body, Params};
+use crate::files;
 use crate::problem::Problem;
 use crate::wire::{Page, Run, Time, parse_time};
 
@@ -256,10 +258,12 @@ async fn get(
 }
 
 /// Makes a schedule, or changes one. One that a definition says is changed there.
+///
+/// Takes the scopes `operate` and `submit`, and whatever its workflow takes.
 #[utoipa::path(put, path = "/api/v1/schedules/{id}", tag = "schedules", params(("id" = String, Path)), request_body = NewSchedule,
     responses((status = 200, body = Told), (status = 201, body = Told)))]
 async fn put(
-    Operator(who): Operator,
+    Planner(who): Planner,
     State(app): State<App>,
     Path(id): Path<String>,
     Body(new): Body<NewSchedule>,
@@ -273,6 +277,7 @@ async fn put(
     let definition = app.engine.library().get(&new.workflow)?;
     let mut schedule = Schedule::new(definition.plan.name.clone(), timing);
     schedule.inputs = Value::Object(new.inputs);
+    files::checked(&app, &who, &mut schedule.inputs).await?;
     schedule.overlap = match new.overlap {
         OverlapPolicy::Skip => Overlap::Skip,
         OverlapPolicy::Queue => Overlap::Queue,
@@ -310,10 +315,7 @@ async fn put(
     schedule.jitter_ms = u64::from(new.jitter_seconds) * 1_000;
     schedule.priority = new.priority;
     schedule.description = new.description;
-    let is_new = app
-        .engine
-        .put_schedule(&id, schedule, who.key.clone())
-        .await?;
+    let is_new = admission::put_schedule(&app, &who, &id, schedule).await?;
     let told = Told::from(app.engine.schedule(&id).await?);
     let status = if is_new {
         StatusCode::CREATED
@@ -358,14 +360,16 @@ async fn resume(
 }
 
 /// Begins a run of a schedule now, whatever its timing says and whatever is under way.
+///
+/// Takes the scopes `operate` and `submit`, and whatever its workflow takes.
 #[utoipa::path(post, path = "/api/v1/schedules/{id}/trigger", tag = "schedules", params(("id" = String, Path)), responses((status = 202, body = Run)))]
 async fn trigger(
-    Operator(who): Operator,
+    Planner(who): Planner,
     State(app): State<App>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     find(&app, &who, &id).await?;
-    let run = app.engine.trigger_schedule(&id).await?;
+    let run = admission::trigger_schedule(&app, &who, &id).await?;
     let run = Run::from(app.engine.run(run).await?);
     let place = format!("/api/v1/runs/{}", run.id);
     let headers = [(axum::http::header::LOCATION, place)];
@@ -392,10 +396,12 @@ pub(crate) struct Waiting {
 
 /// Makes up for the ticks of a time that has passed, one after the other. A tick that has its run gets no
 /// second one.
+///
+/// Takes the scopes `operate` and `submit`, and whatever its workflow takes.
 #[utoipa::path(post, path = "/api/v1/schedules/{id}/backfill", tag = "schedules", params(("id" = String, Path)), request_body = Range,
     responses((status = 202, body = Waiting)))]
 async fn backfill(
-    Operator(who): Operator,
+    Planner(who): Planner,
     State(app): State<App>,
     Path(id): Path<String>,
     Body(range): Body<Range>,
@@ -414,7 +420,7 @@ async fn backfill(
         Some(text) => time("/until", text)?,
         None => app.engine.now(),
     };
-    let waiting = app.engine.backfill_schedule(&id, from, until).await?;
+    let waiting = admission::backfill_schedule(&app, &who, &id, from, until).await?;
     Ok((StatusCode::ACCEPTED, Json(Waiting { waiting })).into_response())
 }
 

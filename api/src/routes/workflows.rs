@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
-use crate::auth::{Admin, Reader};
+use crate::auth::{Admin, Reader, Scope};
 use crate::extract::{self, Params};
 use crate::problem::Problem;
 use crate::wire::{Page, Time};
@@ -35,6 +35,8 @@ pub(crate) struct Summary {
     description: Option<String>,
     /// A hash of the definition.
     version: Option<String>,
+    /// What a key must have to run it: `submit`, `operate` or `admin`.
+    scope: Option<Scope>,
     /// Why it cannot be run, where its definition has mistakes.
     mistakes: Vec<crate::problem::Mistake>,
 }
@@ -45,6 +47,8 @@ pub(crate) struct Workflow {
     name: String,
     description: Option<String>,
     version: String,
+    /// What a key must have to run it: `submit`, `operate` or `admin`.
+    scope: Scope,
     /// JSON Schema by input.
     #[schema(value_type = Object)]
     inputs: Map<String, Value>,
@@ -82,12 +86,14 @@ async fn list(_who: Reader, State(app): State<App>) -> Result<Json<Page<Summary>
                 name: name.to_owned(),
                 description: found.workflow.description.clone(),
                 version: Some(found.plan.version.clone()),
+                scope: Some(library.permission(&found).into()),
                 mistakes: Vec::new(),
             },
             Err(error) => Summary {
                 name: name.to_owned(),
                 description: None,
                 version: None,
+                scope: None,
                 mistakes: Problem::from(error).errors,
             },
         });
@@ -124,6 +130,7 @@ fn describe(app: &App, name: &str) -> Result<Workflow, Problem> {
         name: plan.name.to_string(),
         description: found.workflow.description.clone(),
         version: plan.version.clone(),
+        scope: library.permission(&found).into(),
         inputs: plan.inputs.schemas().clone(),
         steps: steps.collect(),
         source: source.to_owned(),

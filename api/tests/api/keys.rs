@@ -220,3 +220,111 @@ async fn too_many_requests_are_told_when_to_come_back() {
     refused.problem(429, "too_many_requests");
     house.close().await;
 }
+
+#[tokio::test]
+async fn once_there_was_a_key_nothing_opens_the_server_again() {
+    let mut house = House::new().await;
+    house.get("/api/v1/runs").await.has(200);
+    let (_, id) = house.key(&["admin"], false).await;
+    Api::revoke_key(&house.engine, &id).await.unwrap();
+    // A server that starts now remembers no key at all.
+    house.begin_anew();
+    house.get("/api/v1/runs").await.problem(401, "unauthorized");
+    let (key, id) = house.key(&["admin"], false).await;
+    house.begin_anew();
+    house
+        .ask(&key, Method::GET, "/api/v1/runs", &Value::Null)
+        .await
+        .has(200);
+
+    // A record that cannot be read is no reason either.
+    house
+        .engine
+        .keep("key", &id, &json!({"damaged": true}), None)
+        .await
+        .unwrap();
+    house.begin_anew();
+    house.get("/api/v1/runs").await.problem(401, "unauthorized");
+    house
+        .ask(&key, Method::GET, "/api/v1/runs", &Value::Null)
+        .await
+        .problem(401, "unauthorized");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_key_that_an_earlier_version_made_closes_the_server_for_good_when_it_is_revoked() {
+    let mut house = House::new().await;
+    let (_, id) = house.key(&["admin"], false).await;
+    house.engine.forget("keys", "required", None).await.unwrap();
+    Api::revoke_key(&house.engine, &id).await.unwrap();
+    house.begin_anew();
+    house.get("/api/v1/runs").await.problem(401, "unauthorized");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_revoked_key_ends_what_it_set_up() {
+    use http_body_util::BodyExt as _;
+    let house = House::new().await;
+    let (admin, _) = house.key(&["admin"], false).await;
+    let (key, id) = house.key(&["read", "submit", "operate"], false).await;
+    let hook = json!({"url": "https://example.org/hook"});
+    let hook = house
+        .ask(&key, Method::POST, "/api/v1/webhooks", &hook)
+        .await
+        .has(201)
+        .json();
+    let hook = hook["id"].as_str().unwrap();
+    let schedule = json!({"workflow": "tidy", "cron": "@every 1h"});
+    let path = "/api/v1/schedules/mine";
+    house.ask(&key, Method::PUT, path, &schedule).await.has(201);
+    let run = json!({"workflow": "wait"});
+    let run = house
+        .ask(&key, Method::POST, "/api/v1/runs", &run)
+        .await
+        .has(202)
+        .json();
+    let run = format!("/api/v1/runs/{}", run["id"].as_str().unwrap());
+    let mut streams = Vec::new();
+    for there in [format!("{run}/stream"), "/api/v1/stream".to_owned()] {
+        streams.push(
+            house
+                .open(crate::support::keyed(
+                    &key,
+                    Method::GET,
+                    &there,
+                    &Value::Null,
+                ))
+                .await,
+        );
+    }
+    assert!(Api::webhook(&house.engine, hook).await.unwrap().is_some());
+
+    house
+        .ask(
+            &admin,
+            Method::DELETE,
+            &format!("/api/v1/keys/{id}"),
+            &Value::Null,
+        )
+        .await
+        .has(204);
+    assert!(Api::webhook(&house.engine, hook).await.unwrap().is_none());
+    house
+        .ask(&admin, Method::GET, path, &Value::Null)
+        .await
+        .problem(404, "not_found");
+    for stream in streams {
+        // It ends, though the run goes on.
+        tokio::time::timeout(crate::support::PATIENCE, stream.collect())
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    house
+        .ask(&admin, Method::POST, &format!("{run}/cancel"), &Value::Null)
+        .await
+        .has(200);
+    house.close().await;
+}

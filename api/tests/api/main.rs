@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod batches;
+mod bounds;
 mod events;
 mod files;
 mod keys;
 mod refusals;
+mod rights;
 mod runs;
 mod support;
 mod webhooks;

@@ -27,12 +27,18 @@ const DEFINITIONS: &[&str] = &[
      outputs: { seen: \"${{ steps.a.value }}\" }\n",
     "name: webhook-delivery\ninputs: { hook: { type: string }, message: { type: string }, event: { type: object } }\n\
      steps:\n  deliver: { task: core.echo, with: { value: \"${{ inputs.event.type }}\" } }\n",
+    "name: hold\ninputs: { image: { type: object } }\nsteps:\n  a: { task: core.echo, with: { value: 1 } }\n",
+    "name: tidy\nsteps:\n  a: { task: maintenance.clean, with: { grace: 1h } }\n",
+    "name: outer\ninputs: { results: { type: array, default: [] } }\nsteps:\n  a: { workflow: tidy }\n",
+    "name: strict\nscope: admin\nsteps:\n  a: { task: core.echo, with: { value: 1 } }\n",
+    "name: style-transfer\ninputs: { image: { type: object } }\nsteps:\n  a: { workflow: outer }\n",
 ];
 
 /// A server and its worker.
 pub(crate) struct House {
     pub(crate) engine: Engine,
     router: Router,
+    config: ApiConfig,
     worker: Option<Worker>,
     _folder: tempfile::TempDir,
 }
@@ -107,13 +113,39 @@ impl House {
                 .await
                 .unwrap(),
         );
-        let router = Api::new(engine.clone(), config, None).router();
+        let router = Api::new(engine.clone(), config.clone(), None).router();
         Self {
             engine,
             router,
+            config,
             worker,
             _folder: folder,
         }
+    }
+
+    /// Another server over the same store, which knows nothing of what this one remembers.
+    pub(crate) fn begin_anew(&mut self) {
+        self.router = Api::new(self.engine.clone(), self.config.clone(), None).router();
+    }
+
+    /// A new key of these scopes, and its id.
+    pub(crate) async fn key(&self, scopes: &[&str], sees_all: bool) -> (String, String) {
+        let new =
+            serde_json::json!({ "name": scopes.join("+"), "scopes": scopes, "sees_all": sees_all });
+        let new = serde_json::from_value(new).unwrap();
+        let key = Api::make_key(&self.engine, &new).await.unwrap();
+        let id = key.split('_').nth(1).unwrap().to_owned();
+        (key, id)
+    }
+
+    /// Asks as somebody with a key; a body that is null is none.
+    pub(crate) async fn ask(&self, key: &str, method: Method, path: &str, body: &Value) -> Answer {
+        self.send(keyed(key, method, path, body)).await
+    }
+
+    /// Only how a request is answered, of answers that may have no end.
+    pub(crate) async fn status(&self, request: Request<Body>) -> StatusCode {
+        self.router.clone().oneshot(request).await.unwrap().status()
     }
 
     /// Nobody works any more.
@@ -187,6 +219,21 @@ impl House {
         assert!(report.is_clean(), "{report:#?}");
         self.engine.close().await;
     }
+}
+
+/// A request that shows a key.
+pub(crate) fn keyed(key: &str, method: Method, path: &str, body: &Value) -> Request<Body> {
+    let bearer = format!("Bearer {key}");
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+    ];
+    let body = if body.is_null() {
+        Body::empty()
+    } else {
+        Body::from(body.to_string())
+    };
+    request(method, path, &headers, body)
 }
 
 pub(crate) fn request(

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use aquatint_api::{Api, KeyStatus, NewKey, Scope};
+use aquatint_engine::Engine;
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
@@ -32,7 +33,7 @@ enum Action {
         #[arg(long)]
         sees_all: bool,
     },
-    /// Revoke a key: within two seconds it is refused everywhere
+    /// Revoke a key: within two seconds it is refused everywhere, and its webhooks and schedules have ended
     Revoke {
         /// Its id, the middle part of it
         id: String,
@@ -44,10 +45,10 @@ pub(crate) async fn run(context: &Context, args: Keys) -> Result {
     let engine = context.open_store().await?;
     let told = |error: aquatint_api::ServeError| Exit::Error(error.to_string());
     let done = match args.action {
-        None => Api::keys(&engine)
-            .await
-            .map_err(told)
-            .and_then(|keys| list(context, &keys, args.json)),
+        None => match told_of(&engine).await.map_err(told) {
+            Ok((keys, is_required)) => list(context, &keys, is_required, args.json),
+            Err(error) => Err(error),
+        },
         Some(Action::Add {
             name,
             scopes,
@@ -78,12 +79,22 @@ pub(crate) async fn run(context: &Context, args: Keys) -> Result {
     done
 }
 
-fn list(context: &Context, keys: &[KeyStatus], json: bool) -> Result {
+async fn told_of(
+    engine: &Engine,
+) -> std::result::Result<(Vec<KeyStatus>, bool), aquatint_api::ServeError> {
+    Ok((Api::keys(engine).await?, Api::needs_key(engine).await?))
+}
+
+fn list(context: &Context, keys: &[KeyStatus], is_required: bool, json: bool) -> Result {
     if json {
         return output::json(&keys);
     }
     if keys.is_empty() {
-        context.say("no keys: on this machine the API asks nobody for one");
+        context.say(if is_required {
+            "no keys are left: every request is refused until `aquatint keys add` makes one"
+        } else {
+            "no keys: on this machine the API asks nobody for one"
+        });
         return Ok(());
     }
     let mut table = Table::new(&["ID", "NAME", "SCOPES", "SEES", "MADE"]);

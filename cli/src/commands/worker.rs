@@ -95,7 +95,15 @@ pub(crate) async fn serve(context: &Context, args: WorkerArgs, api: Option<Front
         }
         (None, _) => {}
     }
-    let engine = context.open(context.library()?).await?;
+    if rustix::process::geteuid().is_root() {
+        output::warning(
+            "running as root: what tasks run, they run as root; use an account of its own",
+        );
+    }
+    let Some(engine) = open(context, &mut signals).await? else {
+        context.say("stopped");
+        return Ok(());
+    };
     let server = match &api {
         Some(front) => Some(front.open(context, &engine).await?),
         None => None,
@@ -159,6 +167,32 @@ pub(crate) async fn serve(context: &Context, args: WorkerArgs, api: Option<Front
         return Ok(());
     }
     Err(begin_anew(program, &slots))
+}
+
+/// How long to wait for a server that does not answer before it is asked again.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Opens the store, and waits for servers that do not answer yet: whoever starts everything at once starts
+/// some of it first. Nothing where it was told to stop meanwhile.
+async fn open(context: &Context, signals: &mut Signals) -> Result<Option<Engine>> {
+    let (mut next_word, mut looks) = (0, 0);
+    loop {
+        let error = match context.try_open(context.library()?).await {
+            Ok(engine) => return Ok(Some(engine)),
+            Err(error) if error.is_away() => error,
+            Err(error) => return Err(error.into()),
+        };
+        if looks >= next_word {
+            output::warning(&format!("waiting: {error}"));
+            // At once, after half a minute, and then ever more seldom.
+            next_word = (looks * 2).max(15);
+        }
+        looks += 1;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            _ = signals.first() => return Ok(None),
+        }
+    }
 }
 
 /// What the worker is to be like.

@@ -86,6 +86,10 @@ impl ApiSettings {
                 })?;
             }
         }
+        // Room for the largest body, and for what is made of it.
+        config.memory_bytes = config
+            .memory_bytes
+            .max(config.max_body_bytes.saturating_mul(8));
         config.max_pixels = keys.max_pixels.unwrap_or(config.max_pixels);
         config.requests_per_second = keys.requests_per_second;
         config.allow_definitions = keys.allow_definitions;

@@ -9,6 +9,7 @@ use super::{Engine, Submission};
 use crate::alert::{Alert, Alerts, Change, Facts, Notice, Severity, When, evaluate, settle};
 use crate::error::EngineError;
 use crate::library::LibraryError;
+use crate::permission::Permission;
 use crate::run::RunState;
 use crate::store::{Answer, Fire, Keep, Op, WorkerState};
 use crate::time::Timestamp;
@@ -229,6 +230,7 @@ impl Engine {
         let submission = Submission {
             tags: vec!["aquatint:alert".to_owned()],
             priority: 100,
+            permission: Permission::Admin,
             ..Submission::new(DELIVERY, inputs)
         };
         self.prepare(&definition, submission).map(Some)

@@ -15,8 +15,10 @@ mod tick;
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
+use super::submit::must_suffice;
 use crate::error::EngineError;
 use crate::id::RunId;
+use crate::permission::Permission;
 use crate::schedule::{
     Clockwork, Counts, Firing, Happened, MAX_WAITING, PUNCTUAL_MS, Schedule, Standing,
 };
@@ -38,6 +40,9 @@ struct Kept {
     is_defined: bool,
     #[serde(default)]
     owner: Option<String>,
+    /// What whoever set it might do then; its runs may do no more.
+    #[serde(default)]
+    permission: Option<Permission>,
 }
 
 /// A schedule, and how it stands.
@@ -146,6 +151,16 @@ impl Kept {
         .ok()
     }
 
+    /// What its runs may do. Earlier versions kept no note of it: an owner was somebody who might operate.
+    fn permission(&self) -> Permission {
+        let earlier = if self.owner.is_some() {
+            Permission::Operate
+        } else {
+            Permission::Admin
+        };
+        self.permission.unwrap_or(earlier)
+    }
+
     fn keep(&self, id: &str, seen: Option<i64>) -> Keep {
         Keep {
             kind: KIND,
@@ -236,12 +251,14 @@ impl Engine {
     /// Returns whether it is a new one.
     ///
     /// # Errors
-    /// An unknown workflow, inputs it refuses, a schedule that a definition says, or a store error.
+    /// An unknown workflow, one that takes more than `permission`, inputs it refuses, a schedule that a
+    /// definition says, or a store error.
     pub async fn put_schedule(
         &self,
         id: &str,
         schedule: Schedule,
         owner: Option<String>,
+        permission: Permission,
     ) -> Result<bool, EngineError> {
         if crate::id::WorkflowName::new(id).is_err() {
             return Err(ScheduleError::Name { id: id.to_owned() }.into());
@@ -250,7 +267,7 @@ impl Engine {
             // Another process may have published it.
             self.refresh_library().await?;
         }
-        self.try_inputs(id, &schedule)?;
+        self.try_inputs(id, &schedule, owner.clone(), permission)?;
         let found = self.shared.store.record(KIND, id).await?;
         let before = found.as_ref().and_then(Kept::read);
         if before.as_ref().is_some_and(|kept| kept.is_defined) {
@@ -262,14 +279,29 @@ impl Engine {
             .into());
         }
         let seen = found.as_ref().map_or(0, |record| record.revision);
-        let kept = renewed(schedule, before, self.now(), false, owner)?;
+        let mut kept = renewed(schedule, before, self.now(), false, owner)?;
+        kept.permission = Some(permission);
         self.write_kept(&kept, id, seen).await?;
         Ok(seen == 0)
     }
 
-    /// Whether a schedule's inputs would be accepted, were it due now.
-    fn try_inputs(&self, id: &str, schedule: &Schedule) -> Result<(), EngineError> {
-        self.run_of(id, schedule, None, Some(self.now())).map(drop)
+    /// Whether a schedule's run would be accepted, were it due now.
+    fn try_inputs(
+        &self,
+        id: &str,
+        schedule: &Schedule,
+        owner: Option<String>,
+        permission: Permission,
+    ) -> Result<(), EngineError> {
+        self.run_of(id, schedule, owner, permission, Some(self.now()))
+            .map(drop)
+    }
+
+    /// Whether somebody may begin this schedule's runs.
+    fn may_begin(&self, kept: &Kept, permission: Permission) -> Result<(), EngineError> {
+        let definition = self.library().get(kept.schedule.workflow.as_str())?;
+        let needs = self.library().permission(&definition);
+        must_suffice(permission, needs, definition.plan.name.as_str())
     }
 
     async fn write_kept(&self, kept: &Kept, id: &str, seen: i64) -> Result<(), EngineError> {
@@ -354,15 +386,22 @@ impl Engine {
         self.forget(KIND, id, Some(record.revision)).await
     }
 
-    /// Begins a run of a schedule now, whatever its timing says and whatever is under way.
+    /// Begins a run of a schedule now, whatever its timing says and whatever is under way. Neither whoever
+    /// asks nor whoever set the schedule may lack the permission for it.
     ///
     /// # Errors
-    /// No such schedule, an unknown workflow, inputs it refuses, or a store error.
-    pub async fn trigger_schedule(&self, id: &str) -> Result<RunId, EngineError> {
+    /// No such schedule, an unknown workflow, a lack of permission, inputs it refuses, or a store error.
+    pub async fn trigger_schedule(
+        &self,
+        id: &str,
+        permission: Permission,
+    ) -> Result<RunId, EngineError> {
         loop {
             let (mut kept, record) = self.kept(id).await?;
+            self.may_begin(&kept, permission)?;
             let now = self.now();
-            let new = self.run_of(id, &kept.schedule, kept.owner.clone(), None)?;
+            let owner = kept.owner.clone();
+            let new = self.run_of(id, &kept.schedule, owner, kept.permission(), None)?;
             let run = new.id;
             kept.standing.note(None, now, Happened::Started { run });
             let fire = Fire {
@@ -379,13 +418,15 @@ impl Engine {
     /// `until`. A tick whose run the store still knows gets no second one. Returns how many wait now.
     ///
     /// # Errors
-    /// No such schedule, a range that is none or holds more than a thousand ticks, or a store error.
+    /// No such schedule, a lack of permission, a range that is none or holds more than a thousand ticks, or a store error.
     pub async fn backfill_schedule(
         &self,
         id: &str,
         from: Timestamp,
         until: Timestamp,
+        permission: Permission,
     ) -> Result<usize, EngineError> {
+        self.may_begin(&self.kept(id).await?.0, permission)?;
         let now = self.now();
         if from >= until || until > now {
             let reason = format!(
@@ -508,5 +549,6 @@ fn renewed(
         standing,
         is_defined,
         owner: owner.or(before.and_then(|before| before.owner)),
+        permission: is_defined.then_some(Permission::Admin),
     })
 }

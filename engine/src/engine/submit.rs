@@ -10,6 +10,7 @@ use crate::artifact::Artifact;
 use crate::error::EngineError;
 use crate::id::RunId;
 use crate::library::Definition;
+use crate::permission::Permission;
 use crate::run::{NewRun, Notify, Repeat, RunOptions};
 use crate::store::{Accepted, Answer, Op, RunView};
 use crate::transition::TransitionError;
@@ -45,6 +46,8 @@ pub struct Submission {
     pub attachments: Vec<Artifact>,
     /// Who is told of its end, beside those whom its definition names.
     pub notify: Vec<Notify>,
+    /// What whoever submits may do; the least, where nothing else is said.
+    pub permission: Permission,
 }
 
 impl Submission {
@@ -107,7 +110,7 @@ impl Engine {
     /// Accepts a run: when this returns, it is durable.
     ///
     /// # Errors
-    /// Unknown workflow, refused inputs, a key used for another request, or a store error.
+    /// Unknown workflow, one that takes more than the submission's permission, refused inputs, a key used for another request, or a store error.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, EngineError> {
         let definition = self.library().get(&submission.workflow)?;
         self.submit_definition(&definition, submission).await
@@ -151,6 +154,8 @@ impl Engine {
         submission: Submission,
     ) -> Result<NewRun, EngineError> {
         let workflow = definition.plan.name.to_string();
+        let needs = self.library().permission(definition);
+        must_suffice(submission.permission, needs, &workflow)?;
         let given = if submission.inputs.is_null() {
             Value::Object(serde_json::Map::new())
         } else {
@@ -201,16 +206,28 @@ impl Engine {
         })
     }
 
+    /// What beginning this run again would take: of the version it is pinned to, with the workflows
+    /// among its steps as they are now.
+    ///
+    /// # Errors
+    /// An unknown run, or a store error.
+    pub async fn permission_for(&self, run: RunId) -> Result<Permission, EngineError> {
+        let plan = self.shared.store.plan_of(run).await?;
+        Ok(self.library().permission_of(&plan))
+    }
+
     /// Submits a run that takes over the results of one that has ended, up to a step, and does that
     /// step and all that follow it again. The earlier run stays as it is.
     ///
     /// # Errors
-    /// An unknown run or step, a run that has not ended, or a store error.
+    /// An unknown run or step, a run that has not ended, a workflow that takes more than `permission`,
+    /// or a store error.
     pub async fn repeat(
         &self,
         earlier: RunId,
         from: &str,
         owner: Option<String>,
+        permission: Permission,
     ) -> Result<RunId, EngineError> {
         let store = &self.shared.store;
         let run = store.run(earlier).await?;
@@ -221,6 +238,8 @@ impl Engine {
             }));
         }
         let plan = store.plan_of_version(&run.version).await?;
+        let needs = self.library().permission_of(&plan);
+        must_suffice(permission, needs, plan.name.as_str())?;
         let known = plan
             .step_index(from)
             .filter(|s| Some(*s) != plan.on_failure);
@@ -256,6 +275,21 @@ impl Engine {
             other => unreachable!("submit is answered by Submitted, not {other:?}"),
         }
     }
+}
+
+/// Whether somebody may do what a workflow takes.
+pub(super) fn must_suffice(
+    has: Permission,
+    needs: Permission,
+    workflow: &str,
+) -> Result<(), EngineError> {
+    if has >= needs {
+        return Ok(());
+    }
+    Err(EngineError::NotPermitted {
+        workflow: workflow.to_owned(),
+        needs,
+    })
 }
 
 fn check_tags(tags: &[String]) -> Result<(), EngineError> {

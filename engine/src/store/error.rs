@@ -60,6 +60,14 @@ pub enum StoreError {
         /// Why, and what to do.
         detail: String,
     },
+    /// Its server does not answer: it may in a moment.
+    #[error("cannot open the database {path}: {detail}")]
+    Away {
+        /// Where.
+        path: String,
+        /// Why, and what to do.
+        detail: String,
+    },
     /// It was written by a newer program.
     #[error(
         "the database {path} has schema version {found}, newer than this program's {known}; use the newer aquatint that wrote it, or another data directory"
@@ -126,6 +134,7 @@ impl StoreError {
             Self::NotFound { .. }
             | Self::KeyReused { .. }
             | Self::CannotOpen { .. }
+            | Self::Away { .. }
             | Self::Newer { .. }
             | Self::NewerDefinition { .. }
             | Self::Corrupt { .. }

@@ -45,6 +45,7 @@ static HOT: &[&Statement] = &[
     &sql::RUN_VIEWS,
     &sql::RUN_DETAILS,
     &sql::NEEDED_DIGESTS,
+    &sql::FILE_OF_OWNER,
     &sql::PREVIEWS,
     &sql::LATE_RUNS,
     &sql::OVERDUE_TASKS,

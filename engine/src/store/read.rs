@@ -356,7 +356,27 @@ impl Store {
         Ok(found.first().and_then(|p| p.parse().ok()).unwrap_or(0))
     }
 
-    /// A file by its digest, as one of this run's.
+    /// A file by its digest, as some run of this owner knows it; of anybody, where none is named.
+    pub(crate) async fn file_of(
+        &self,
+        digest: &str,
+        owner: Option<&str>,
+    ) -> Result<Option<Artifact>, StoreError> {
+        let which = [digest.into(), owner.unwrap_or_default().into()];
+        let found: Vec<(String, String, String, u64)> =
+            self.readers.rows(&sql::FILE_OF_OWNER, which).await?;
+        let first = found.into_iter().next();
+        Ok(
+            first.map(|(digest, name, media_type, size_bytes)| Artifact {
+                digest,
+                name,
+                media_type,
+                size_bytes,
+            }),
+        )
+    }
+
+    /// A file of this run by its digest, whether it came with the run or was made by it.
     pub(crate) async fn artifact_of(
         &self,
         run: RunId,

@@ -218,6 +218,8 @@ statements! {
         FORGET_RECORD = "delete from records where kind = $1 and id = $2 and (revision = $3 or $3 < 0) returning id";
         FEED = "select json_array(position, run_id, body) from events where position > $1 order by position limit $2";
         LAST_POSITION = "select coalesce(cast(max(position) as text), '0') from events";
+        FILE_OF_OWNER = "select json_array(a.digest, a.name, a.media_type, a.size_bytes) \
+            from artifacts a join runs r on r.id = a.run_id where a.digest = $1 and ($2 = '' or r.owner = $2) limit 1";
         ARTIFACT_OF = "select json_array(digest, name, media_type, size_bytes) from artifacts where run_id = $1 and digest = $2 limit 1";
 
         CAPPED_QUEUES = "select name from queues where cap is not null";

@@ -15,6 +15,7 @@ use super::expr::{Budget, ExprError, Expression, References, Scope, Template, ki
 use super::inputs::InputSchema;
 use super::{MAX_ITEMS, MAX_STEPS, Step, StepAction, Workflow, suggest};
 use crate::id::{QueueName, StepName, TaskName, WorkflowName};
+use crate::permission::Permission;
 use crate::retry::RetryPolicy;
 
 pub use super::{FailMode, OnFailure};
@@ -56,6 +57,8 @@ pub struct Plan {
     pub max_parallel: Option<u32>,
     /// Whether a step asks more of its worker than to serve the queue.
     pub is_picky: bool,
+    /// What running it takes, beyond what its tasks say.
+    pub scope: Permission,
     by_name: HashMap<StepName, StepIndex>,
 }
 
@@ -280,6 +283,7 @@ impl Plan {
             is_picky: steps
                 .iter()
                 .any(|s| s.requires.is_some() || s.memory_bytes.is_some()),
+            scope: workflow.scope,
             by_name,
             steps,
         })

@@ -15,6 +15,7 @@ use super::expr::Budget;
 use super::source::{self, Data, Entry, Node, Source};
 use super::{Concurrency, MAX_STEPS, Workflow, suggest};
 use crate::id::WorkflowName;
+use crate::permission::Permission;
 
 mod graph;
 mod inputs;
@@ -31,7 +32,7 @@ use template::{Around, RunFacts};
 /// What parsing all expressions of a file may cost, about a token each.
 const MAX_WORK: usize = 25_000;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "name",
     "description",
     "inputs",
@@ -45,6 +46,7 @@ const KEYS: [&str; 13] = [
     "max_parallel",
     "schedule",
     "notify",
+    "scope",
 ];
 
 pub(super) fn workflow(
@@ -256,6 +258,7 @@ impl Reader<'_> {
             timeout_ms: self.duration_of(root, "", "timeout"),
             on_failure,
             max_parallel: self.count_of(root, "", "max_parallel"),
+            scope: self.scope(root),
             schedules,
             notify,
         };
@@ -263,6 +266,27 @@ impl Reader<'_> {
             self.check_recursion(&workflow.name, step, root);
         }
         Some(workflow)
+    }
+
+    /// What running it takes, where it says so.
+    fn scope(&mut self, root: &Node) -> Permission {
+        let Some(entry) = root.get("scope") else {
+            return Permission::default();
+        };
+        let Some(text) = self.text(entry, "/scope") else {
+            return Permission::default();
+        };
+        let known = Permission::ALL.into_iter().find(|p| p.as_str() == text);
+        if known.is_none() {
+            self.report(
+                "bad-value",
+                place(entry),
+                "/scope",
+                format!("`{text}` is no scope"),
+                "one of: submit, operate, admin".to_owned(),
+            );
+        }
+        known.unwrap_or_default()
     }
 
     /// The names that expressions may use, before any expression is read.

@@ -73,6 +73,11 @@ pub fn json_schema() -> Value {
                 "description": "How many task runs of one run may run at a time.",
                 "$ref": "#/$defs/count",
             },
+            "scope": {
+                "description": "What a key must have to run it. A workflow needs at least what its tasks, and the workflows among its steps, need.",
+                "enum": ["submit", "operate", "admin"],
+                "default": "submit",
+            },
             "schedule": {
                 "description": "When it begins by itself: a cron expression, `@every 90s`, or the details.",
                 "anyOf": [

@@ -11,8 +11,8 @@ use aquatint_engine::run::RunState;
 use aquatint_engine::schedule::{Happened, Misfire, Overlap, Schedule, Timing};
 use aquatint_engine::time::{Clock, Timestamp};
 use aquatint_engine::{
-    Engine, EngineConfig, EngineError, Library, Registry, RunAction, RunFilter, Task, TaskContext,
-    TaskError, WorkerConfig,
+    Engine, EngineConfig, EngineError, Library, Permission, Registry, RunAction, RunFilter, Task,
+    TaskContext, TaskError, WorkerConfig,
 };
 use proptest::prelude::*;
 use schemars::JsonSchema;
@@ -84,7 +84,10 @@ impl House {
         let mut schedule =
             Schedule::new("job".parse().unwrap(), Timing::parse(text, None).unwrap());
         change(&mut schedule);
-        self.engine.put_schedule("s", schedule, None).await.unwrap();
+        self.engine
+            .put_schedule("s", schedule, None, Permission::Submit)
+            .await
+            .unwrap();
     }
 
     async fn tick(&self) -> usize {
@@ -300,7 +303,11 @@ async fn a_wish_begins_a_run_at_once_and_moves_no_tick() {
     let house = House::new(&[("job", JOB)]).await;
     house.put("@every 10m", |_| {}).await;
     let due = house.engine.schedule("s").await.unwrap().due;
-    let run = house.engine.trigger_schedule("s").await.unwrap();
+    let run = house
+        .engine
+        .trigger_schedule("s", Permission::Submit)
+        .await
+        .unwrap();
     assert_eq!(house.runs().await, [run]);
     assert_eq!(house.engine.schedule("s").await.unwrap().due, due);
     house.clock.advance(10 * MINUTE);
@@ -325,7 +332,7 @@ async fn a_range_is_made_up_for_one_by_one_and_each_tick_once() {
     assert_eq!(
         house
             .engine
-            .backfill_schedule("s", from, NOON)
+            .backfill_schedule("s", from, NOON, Permission::Submit)
             .await
             .unwrap(),
         4
@@ -344,7 +351,7 @@ async fn a_range_is_made_up_for_one_by_one_and_each_tick_once() {
     // The same range again: every tick has its run.
     house
         .engine
-        .backfill_schedule("s", from, NOON)
+        .backfill_schedule("s", from, NOON, Permission::Submit)
         .await
         .unwrap();
     for _ in 0..6 {
@@ -356,7 +363,10 @@ async fn a_range_is_made_up_for_one_by_one_and_each_tick_once() {
         (NOON, NOON.after(MINUTE)),
         (Timestamp(0), NOON),
     ] {
-        let refused = house.engine.backfill_schedule("s", from, until).await;
+        let refused = house
+            .engine
+            .backfill_schedule("s", from, until, Permission::Submit)
+            .await;
         assert!(
             matches!(
                 refused,
@@ -379,7 +389,7 @@ async fn schedules_of_definitions_come_change_and_go_with_them() {
     assert_eq!(view.due, Some(NOON.after(60 * MINUTE)));
     let refused = house
         .engine
-        .put_schedule("job", view.schedule.clone(), None)
+        .put_schedule("job", view.schedule.clone(), None, Permission::Submit)
         .await;
     assert!(matches!(
         refused,
@@ -433,13 +443,19 @@ async fn inputs_that_the_workflow_refuses_are_refused_at_once_and_later_written_
     let timing = Timing::parse("@every 1m", None).unwrap();
     let mut schedule = Schedule::new("job".parse().unwrap(), timing);
     schedule.inputs = json!({ "day": 7 });
-    let refused = house.engine.put_schedule("s", schedule.clone(), None).await;
+    let refused = house
+        .engine
+        .put_schedule("s", schedule.clone(), None, Permission::Submit)
+        .await;
     assert!(
         matches!(refused, Err(EngineError::Inputs { .. })),
         "{refused:?}"
     );
     schedule.inputs = json!({ "day": "${{ run.nonsense.more }}" });
-    let refused = house.engine.put_schedule("s", schedule.clone(), None).await;
+    let refused = house
+        .engine
+        .put_schedule("s", schedule.clone(), None, Permission::Submit)
+        .await;
     assert!(
         matches!(
             refused,
@@ -450,7 +466,7 @@ async fn inputs_that_the_workflow_refuses_are_refused_at_once_and_later_written_
     schedule.inputs = json!({ "day": "monday" });
     house
         .engine
-        .put_schedule("s", schedule, None)
+        .put_schedule("s", schedule, None, Permission::Submit)
         .await
         .unwrap();
     // The definition moves on, and the schedule does not.

@@ -1,11 +1,14 @@
 //! A look at the schedules whose time has come.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::super::{Engine, Submission, refresh};
 use super::{KIND, Kept, SCHEDULE_TAG, ScheduleError, Ticked};
 use crate::error::EngineError;
 use crate::id::RunId;
+use crate::permission::Permission;
 use crate::run::NewRun;
 use crate::schedule::{Happened, Overlap, Schedule, Standing, decide};
 use crate::store::{Answer, Fire, Op, Record, RunAction, StoreError};
@@ -87,7 +90,8 @@ impl Engine {
         };
         let mut runs = Vec::with_capacity(decision.start.len());
         for due in decision.start {
-            match self.run_of(id, &moved.schedule, moved.owner.clone(), Some(due)) {
+            let owner = moved.owner.clone();
+            match self.run_of(id, &moved.schedule, owner, moved.permission(), Some(due)) {
                 Ok(new) => {
                     let run = new.id;
                     moved
@@ -136,6 +140,7 @@ impl Engine {
         id: &str,
         schedule: &Schedule,
         owner: Option<String>,
+        permission: Permission,
         due: Option<Timestamp>,
     ) -> Result<NewRun, EngineError> {
         let definition = self.library().get(schedule.workflow.as_str())?;
@@ -145,15 +150,37 @@ impl Engine {
             "workflow": schedule.workflow.as_str(),
         });
         let inputs = inputs(&schedule.inputs, &facts)?;
+        // Whether its owner may read a file was looked at when the schedule was set, and is not any more.
+        if owner.is_some() && !digests(&inputs).is_subset(&digests(&schedule.inputs)) {
+            let reason = "an expression makes no file: give the file itself".to_owned();
+            return Err(ScheduleError::Inputs { reason }.into());
+        }
         let submission = Submission {
             idempotency_key: due.map(|due| format!("schedule/{id}/{}", due.0)),
             priority: schedule.priority,
             tags: vec![format!("{SCHEDULE_TAG}{id}")],
             owner,
+            permission,
             ..Submission::new(schedule.workflow.to_string(), inputs)
         };
         self.prepare(&definition, submission)
     }
+}
+
+/// What a value names as files.
+fn digests(value: &Value) -> BTreeSet<&str> {
+    let (mut found, mut todo) = (BTreeSet::new(), vec![value]);
+    while let Some(value) = todo.pop() {
+        match value {
+            Value::Array(items) => todo.extend(items),
+            Value::Object(fields) => {
+                found.extend(fields.get("artifact").and_then(Value::as_str));
+                todo.extend(fields.values());
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    found
 }
 
 /// A schedule's inputs, its expressions evaluated.

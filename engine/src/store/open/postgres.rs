@@ -93,9 +93,16 @@ pub(in crate::store) async fn connect(
         )])
         .statement_cache_capacity(128)
         .disable_statement_logging();
-    let mut conn = session(&options)
-        .await
-        .map_err(|error| cannot(explain(&error)))?;
+    let mut conn = session(&options).await.map_err(|error| {
+        let detail = explain(&error);
+        let is_away = matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut);
+        if is_away || matches!(code(&error).as_str(), "57P03" | "53300") {
+            let path = url.to_string();
+            StoreError::Away { path, detail }
+        } else {
+            cannot(detail)
+        }
+    })?;
     check_version(&mut conn).await.map_err(cannot)?;
     migrate(&mut conn, url).await?;
     follow(&mut conn, clock).await?;

@@ -79,6 +79,13 @@ pub(in crate::store) async fn connect(
     if std::fs::metadata(path).map_or(true, |file| file.len() == 0) {
         options = options.auto_vacuum(SqliteAutoVacuum::Incremental);
     }
+    // For its owner alone; what SQLite puts beside it is as the file itself.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let mut making = std::fs::OpenOptions::new();
+        let _ = making.write(true).create_new(true).mode(0o600).open(path);
+    }
     let mut conn = options
         .connect()
         .await
