@@ -133,6 +133,7 @@ async fn step(
 ) -> Result<(), EngineError> {
     if refreshed.elapsed() >= REFRESH_EVERY {
         engine.refresh_library().await?;
+        engine.set_schedules_right().await?;
         *refreshed = tokio::time::Instant::now();
     }
     let library = engine.library();

@@ -578,8 +578,29 @@ pub(crate) async fn sweep(
     if !found && !store.has_late(now, leases_before).await? {
         return Ok(crate::store::SweepCounts::default());
     }
-    match store.write(Op::Sweep(overdue)).await? {
-        Answer::Swept(counts) => Ok(counts),
-        _ => Ok(crate::store::SweepCounts::default()),
+    let all = store.write(Op::Sweep(overdue.clone())).await;
+    match all {
+        Ok(Answer::Swept(counts)) => Ok(counts),
+        Ok(_) => Ok(crate::store::SweepCounts::default()),
+        // One of them cannot be decided about: it must not keep the others from being given up.
+        Err(error) if overdue.attempts.len() > 1 && !error.is_passing() => {
+            tracing::warn!(%error, "a sweep failed; sweeping one attempt at a time");
+            let mut counts = crate::store::SweepCounts::default();
+            for attempt in &overdue.attempts {
+                let one = Overdue {
+                    attempts: vec![*attempt],
+                    ..overdue.clone()
+                };
+                match store.write(Op::Sweep(one)).await {
+                    Ok(Answer::Swept(some)) => counts.attempts += some.attempts,
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::error!(run.id = %attempt.0.run, %error, "a lost attempt cannot be given up");
+                    }
+                }
+            }
+            Ok(counts)
+        }
+        Err(error) => Err(error),
     }
 }

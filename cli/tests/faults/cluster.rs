@@ -189,16 +189,28 @@ impl<'a> Cluster<'a> {
         let begun = self
             .submit_slow(count, LEASE + Duration::from_secs(2))
             .await;
+        self.all_begun(&begun).await;
+        begun
+    }
+
+    /// Waits until all of these, each of one step, are under way.
+    pub(crate) async fn all_begun(&self, runs: &[RunId]) {
         let began = Instant::now();
         loop {
             let workers = self.engine.workers(false).await.unwrap();
             let attempts = workers.iter().flat_map(|w| &w.attempts);
-            if attempts.filter(|a| begun.contains(&a.run)).count() == count {
-                return begun;
+            if attempts.filter(|a| runs.contains(&a.run)).count() == runs.len() {
+                return;
             }
             assert!(began.elapsed() < PATIENCE, "nothing begins: {}", self.log());
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// A run that is not to be accounted for.
+    pub(crate) async fn submit_beside(&self, workflow: &str) -> RunId {
+        let submission = Submission::new(workflow, json!({ "n": 1 }));
+        self.engine.submit(submission).await.unwrap().run
     }
 
     /// Where a queue's tickets lie.

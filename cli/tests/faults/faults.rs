@@ -22,7 +22,9 @@ pub(crate) enum Fault {
     RedisIsFull,
     TicketsLie,
     PostgresRestarts,
+    PostgresIsAway,
     ConnectionsDrop,
+    CommitsPanic,
     CancelsRace,
     ServersKilled,
     LivesDenied,
@@ -31,7 +33,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::WorkersKilled,
         Self::AllWorkersKilled,
         Self::WorkerStandsStill,
@@ -42,7 +44,9 @@ impl Fault {
         Self::RedisIsFull,
         Self::TicketsLie,
         Self::PostgresRestarts,
+        Self::PostgresIsAway,
         Self::ConnectionsDrop,
+        Self::CommitsPanic,
         Self::CancelsRace,
         Self::ServersKilled,
         Self::LivesDenied,
@@ -62,6 +66,8 @@ impl Fault {
             Self::RedisIsFull => "redis is out of memory",
             Self::TicketsLie => "tickets doubled, reordered and made up",
             Self::PostgresRestarts => "postgres restarts without warning",
+            Self::PostgresIsAway => "postgres is away for three leases, three times",
+            Self::CommitsPanic => "commits panic at damaged runs",
             Self::ConnectionsDrop => "connections to postgres drop, ten times a second",
             Self::CancelsRace => "cancels race with ends",
             Self::ServersKilled => "servers killed (kill -9) while clients submit",
@@ -78,12 +84,18 @@ impl Fault {
 
     /// Whether claims may stand that nobody was told of, so that a worker gives its own back.
     pub(crate) fn breaks_database(self) -> bool {
-        matches!(self, Self::PostgresRestarts | Self::ConnectionsDrop)
+        matches!(
+            self,
+            Self::PostgresRestarts | Self::PostgresIsAway | Self::ConnectionsDrop
+        )
     }
 
     /// Whether nobody dies of it: then no attempt may be taken for lost.
     pub(crate) fn spares_all(self) -> bool {
-        matches!(self, Self::ClockAhead | Self::ClockBehind)
+        matches!(
+            self,
+            Self::ClockAhead | Self::ClockBehind | Self::PostgresIsAway
+        )
     }
 
     /// Does it; when this returns, the world is whole again. Submits meanwhile, too.
@@ -153,6 +165,8 @@ impl Fault {
                 servers.restart_postgres();
                 cluster.submit(8).await;
             }
+            Self::PostgresIsAway => stay_away(cluster).await,
+            Self::CommitsPanic => damage_runs(cluster).await,
             Self::ConnectionsDrop => {
                 for _ in 0..20 {
                     servers.drop_connections().await;
@@ -173,6 +187,52 @@ impl Fault {
                 }
             }
         }
+    }
+}
+
+/// While the database is away no worker can renew its lease. None of them has crashed: what they held is begun anew, and
+/// however often that happens, it is no reason to give it up.
+async fn stay_away(cluster: &mut Cluster<'_>) {
+    let slow = cluster.begin_slow().await;
+    for _ in 0..3 {
+        cluster.servers.stop_postgres();
+        tokio::time::sleep(LEASE * 3).await;
+        cluster.servers.start_postgres();
+        cluster.all_begun(&slow).await;
+    }
+}
+
+/// Runs that lack the row of a step: whoever decides about its predecessor panics. They fail, and nothing else does.
+async fn damage_runs(cluster: &mut Cluster<'_>) {
+    let mut damaged = Vec::new();
+    while damaged.len() < 5 {
+        let run = cluster.submit_beside("hops").await;
+        let lost = format!(
+            "with gone as (delete from {}.task_runs where run_id = '{run}' and step = 2 and state = 'blocked' returning 1) \
+             select count(*) from gone",
+            cluster.name
+        );
+        if cluster.servers.count(&lost).await == 1 {
+            damaged.push(run);
+        }
+        cluster.submit(2).await;
+    }
+    for run in damaged {
+        let view = cluster.engine.wait(run).await.unwrap();
+        let why = view.failure.map(|failure| failure.message);
+        if !why
+            .as_ref()
+            .is_some_and(|why| why.contains("bug in the engine"))
+        {
+            let state = view.state;
+            cluster
+                .wrong
+                .push(format!("a damaged run is {state}: {why:?}"));
+        }
+        cluster.engine.delete(run).await.unwrap();
+    }
+    if !cluster.log().contains("a commit panicked and was undone") {
+        cluster.wrong.push("no commit panicked".to_owned());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Faults, one after the other, under load, against real processes: workers that are killed or stand
 //! still, servers that are killed while clients submit, clocks that are wrong, a Redis that forgets,
-//! restarts, stalls or is full, a PostgreSQL that restarts or drops connections, tickets that lie,
-//! cancels that race with ends.
+//! restarts, stalls or is full, a PostgreSQL that restarts, is away for long or drops connections, tickets that lie,
+//! cancels that race with ends, commits that panic.
 //!
 //! `cargo test -p aquatint --test faults` runs each once, briefly;
 //! `cargo test -p aquatint --test faults -- --long` runs each several times and keeps Redis away for a

@@ -55,6 +55,14 @@ impl Servers {
         self.order("restart-postgres");
     }
 
+    pub(crate) fn stop_postgres(&self) {
+        self.order("stop-postgres");
+    }
+
+    pub(crate) fn start_postgres(&self) {
+        self.order("start-postgres");
+    }
+
     pub(crate) fn stop_redis(&self) {
         self.order("stop-redis");
     }

@@ -8,6 +8,9 @@ use crate::time::Timestamp;
 
 /// What a schedule remembers of its last ticks.
 const MAX_RECENT: usize = 20;
+/// A clock that was ahead by more than this was wrong; less is for time to mend.
+const WRONG: std::time::Duration = std::time::Duration::from_secs(3_600);
+
 /// Runs that one look begins at most; the rest follows with the next look.
 const MAX_STARTS: usize = 100;
 
@@ -114,6 +117,16 @@ impl Standing {
             return None;
         }
         self.due.map(|due| schedule.fires_at(id, due))
+    }
+
+    /// Where a tick that has been seen to lies far in the future, the clock was wrong then, and has been set right: what
+    /// is due next by the present time, unless that is what it waits for already. Ticks never begin their run twice.
+    #[must_use]
+    pub fn set_right(&self, clockwork: &Clockwork, now: Timestamp) -> Option<Timestamp> {
+        let seen = self.recent.iter().filter_map(|firing| firing.due).max()?;
+        let next = clockwork.after(now)?;
+        let was_wrong = seen > now.after(WRONG);
+        (was_wrong && self.due.is_none_or(|due| due > next)).then_some(next)
     }
 
     /// The runs that began last, newest first.

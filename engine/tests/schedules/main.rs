@@ -190,6 +190,35 @@ async fn a_clock_that_is_set_back_fires_nothing_again() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_far_ahead_and_is_set_right_silences_no_schedule() {
+    let house = House::new(&[("job", JOB)]).await;
+    house.put("@every 1m", |_| {}).await;
+    house.clock.advance(30 * 24 * 60 * MINUTE);
+    assert_eq!(house.tick().await, 1, "what was missed is made up for once");
+    house.finish().await;
+    let right = Clock::manual(NOON);
+    let back = House::open(&house.folder, &right, &[("job", JOB)]).await;
+    right.advance(MINUTE);
+    assert_eq!(
+        back.tick().await.unwrap().started,
+        0,
+        "it waits for a month"
+    );
+    assert_eq!(back.set_schedules_right().await.unwrap(), 1);
+    assert_eq!(
+        back.set_schedules_right().await.unwrap(),
+        0,
+        "once is enough"
+    );
+    for _ in 0..3 {
+        right.advance(MINUTE);
+        assert_eq!(back.tick().await.unwrap().started, 1);
+    }
+    back.close().await;
+    house.engine.close().await;
+}
+
+#[tokio::test]
 async fn overlap_skips_queues_cancels_or_allows() {
     for (overlap, expected, outcomes) in [
         (

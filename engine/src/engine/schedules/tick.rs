@@ -51,6 +51,32 @@ impl Engine {
         Ok(ticked)
     }
 
+    /// Schedules that were seen to while the clock was far ahead go by the present time again; returns how many.
+    ///
+    /// # Errors
+    /// A store error.
+    pub async fn set_schedules_right(&self) -> Result<usize, EngineError> {
+        let mut mended = 0;
+        for record in self.shared.store.records(KIND).await? {
+            let Some(mut kept) = Kept::read(&record) else {
+                continue;
+            };
+            let Ok(clockwork) = kept.clockwork() else {
+                continue;
+            };
+            let Some(due) = kept.standing.set_right(&clockwork, self.now()) else {
+                continue;
+            };
+            tracing::warn!(schedule.id = %record.id, "schedule `{}` waited for a time by a clock that was wrong", record.id);
+            kept.standing.due = Some(due);
+            let keep = kept.keep(&record.id, Some(record.revision));
+            // Whoever was quicker has done the same.
+            self.shared.store.write(Op::Keep(keep)).await?;
+            mended += 1;
+        }
+        Ok(mended)
+    }
+
     /// How many runs one schedule's ticks began; nothing where it was left as it is.
     async fn tick_one(&self, record: &Record, kept: Kept) -> Result<Option<usize>, EngineError> {
         let id = record.id.as_str();
