@@ -7,6 +7,7 @@ allocator and the stacks of its threads reserve 1.8 GB before the first request,
 from __future__ import annotations
 
 import concurrent.futures
+import http.client
 import json
 import multiprocessing
 import os
@@ -205,33 +206,37 @@ def test_hostile_clients_take_neither_the_memory_nor_the_time_of_others(victim):
     crowd = [fork.Process(target=hostile, args=(victim, share, over, said), daemon=True) for share in shares]
     answers: dict[str, list[int | str]] = {name: [] for name in ATTACKS}
     took: list[float] = []
-    for one in crowd:
-        one.start()
+    for other in crowd:
+        other.start()
     end = time.monotonic() + SECONDS
     while time.monotonic() < end or not all(answers.values()):
         assert time.monotonic() < end + 100, f"not even one of each: {answers}"
         for path in ("/livez", "/api/v1/workers"):
             began = time.monotonic()
-            with httpx.Client(base_url=victim.url, timeout=30) as decent:
-                decent.get(path).raise_for_status()
+            # A connection of its own each time: whoever comes new is the first to be left outside.
+            one = http.client.HTTPConnection(*address(victim), timeout=30)
+            one.request("GET", path)
+            assert one.getresponse().status == 200
             took.append(1_000 * (time.monotonic() - began))
+            one.close()
         time.sleep(0.05)
         while not said.empty():
             name, answer = said.get()
             answers[name].append(answer)
     over.set()
-    for one in crowd:
-        one.kill()
-        one.join(30)
+    for other in crowd:
+        other.kill()
+        other.join(30)
 
     assert victim.process and victim.process.poll() is None, victim.said()
     took.sort()
     seen = {name: sorted(set(map(str, each))) for name, each in answers.items()}
-    figures = f"{len(took)} requests: median {statistics.median(took):.0f} ms, p95 {took[len(took) * 95 // 100]:.0f} ms, "
+    p95 = took[len(took) * 95 // 100]
+    figures = f"{len(took)} requests: median {statistics.median(took):.0f} ms, p95 {p95:.0f} ms, "
     figures += f"worst {took[-1]:.0f} ms; {resident(victim) / MB:.0f} MB at most; {seen}"
     print(figures)
     assert resident(victim) < MOST_RESIDENT, figures
-    assert statistics.median(took) < PATIENCE_MS, figures
+    assert p95 < PATIENCE_MS, figures
     assert not [name for name, each in answers.items() if 500 in each], f"{figures}; {victim.said()}"
     # And it works as before.
     with httpx.Client(base_url=victim.url, timeout=30) as decent:
@@ -244,11 +249,15 @@ def test_hostile_clients_take_neither_the_memory_nor_the_time_of_others(victim):
 
 
 def test_a_connection_that_says_nothing_is_not_kept(victim):
-    for began in (b"", b"GET /livez HTTP/1.1\r\nhost: 127", b"GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"):
+    def stay(began: bytes) -> None:
         with socket.create_connection(address(victim), timeout=60) as one:
             one.sendall(began)
             while one.recv(4096):
                 pass
+
+    beginnings = [b"", b"GET /livez HTTP/1.1\r\nhost: 127", b"GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"]
+    with concurrent.futures.ThreadPoolExecutor(len(beginnings)) as crowd:
+        list(crowd.map(stay, beginnings))
 
 
 def test_a_body_that_stalls_is_broken_off(victim):
@@ -257,10 +266,12 @@ def test_a_body_that_stalls_is_broken_off(victim):
         assert one.recv(4096).startswith(b"HTTP/1.1 408 ")
 
 
+FIFTY = "[" + ",".join(["1"] * 50) + "]"
+
 EXPRESSIONS = [
-    "size([" + "'" + "x" * 64 + "'" + "]" + ".map(a, a + a)" * 40 + ") > 0",
-    "[" + ",".join(["1"] * 50) + "].map(a, [" + ",".join(["1"] * 50) + "].map(b, [" + ",".join(["1"] * 50) + "].map(c, [a, b, c]))).size() > 0",
-    "['x'].map(a, a + a + a + a + a + a + a + a)" + ".map(a, a + a + a + a + a + a + a + a)" * 20 + ".size() > 0",
+    "size(['" + "x" * 64 + "']" + ".map(a, a + a)" * 40 + ") > 0",
+    f"{FIFTY}.map(a, {FIFTY}.map(b, {FIFTY}.map(c, [a, b, c]))).size() > 0",
+    "['x']" + ".map(a, a + a + a + a + a + a + a + a)" * 20 + ".size() > 0",
 ]
 
 
@@ -268,7 +279,8 @@ EXPRESSIONS = [
 def test_an_expression_takes_no_more_than_its_share(victim, expression):
     step = {"task": "core.echo", "when": expression, "with": {"value": 1}}
     written = {"name": "greedy", "steps": {"a": step}}
-    timed = written | {"schedule": {"cron": "@daily", "inputs": {"x": "${{ " + expression + " }}"}}, "inputs": {"x": {}}}
+    schedule = {"cron": "@daily", "inputs": {"x": "${{ " + expression + " }}"}}
+    timed = written | {"schedule": schedule, "inputs": {"x": {}}}
     with httpx.Client(base_url=victim.url, timeout=60) as client:
         for definition in (written, timed):
             answer = client.post("/api/v1/workflows/validate", content=json.dumps(definition))
