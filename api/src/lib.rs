@@ -8,6 +8,7 @@
 //! | `admission` | the one way from a request to a run |
 //! | `budget`, `connections` | how much memory requests may take together; how many connections there may be |
 //! | `problem`, `extract`, `wire` | refusals, what comes in, what goes out |
+//! | `attachments` | files that inputs name |
 //! | `files` | uploads looked at before anybody trusts them; files sent back |
 //! | `notices` | those whom a run names are told of its end |
 //! | `feed`, `webhooks` | one reader of the events for every stream; one that tells others of ends |
@@ -20,6 +21,7 @@
 mod admission;
 mod app;
 mod around;
+mod attachments;
 mod auth;
 mod budget;
 mod config;

@@ -23,8 +23,8 @@ use super::training::{
 };
 use crate::admission;
 use crate::app::App;
+use crate::attachments;
 use crate::auth::{Principal, Reader, Submitter};
-use crate::files;
 use crate::problem::Problem;
 use crate::wire::Time;
 
@@ -148,7 +148,7 @@ fn models_of(run: &RunView) -> Vec<(String, Value, Value)> {
 /// Runs a prediction to its end.
 async fn ask(app: &App, who: &Principal, mut inputs: Value) -> Result<Value, Refusal> {
     let submission = Submission {
-        attachments: files::checked(app, who, &mut inputs).await?,
+        attachments: attachments::checked(app, who, &mut inputs).await?,
         inputs,
         // Asked and answered: of no use to anybody later.
         retention: Some(Duration::from_secs(3600)),

@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 
 use crate::admission;
 use crate::app::App;
+use crate::attachments;
 use crate::auth::Principal;
 use crate::files;
 use crate::problem::Problem;
@@ -197,7 +198,7 @@ pub(super) async fn place(
     tags.extend(kept.map(|_| INLINE_TAG.to_owned()));
     let mut inputs = Value::Object(inputs);
     let submission = Submission {
-        attachments: files::checked(app, who, &mut inputs).await?,
+        attachments: attachments::checked(app, who, &mut inputs).await?,
         inputs,
         tags,
         retention: kept,

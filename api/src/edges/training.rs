@@ -17,9 +17,9 @@ use super::images::{advance, processing_time};
 use super::models;
 use crate::admission;
 use crate::app::App;
+use crate::attachments;
 use crate::auth::{Principal, Reader, Submitter};
 use crate::extract;
-use crate::files;
 use crate::problem::Problem;
 use crate::wire::Time;
 
@@ -173,7 +173,7 @@ async fn submit(
     };
     let mut inputs = Value::Object(inputs);
     let submission = Submission {
-        attachments: files::checked(app, who, &mut inputs).await?,
+        attachments: attachments::checked(app, who, &mut inputs).await?,
         inputs,
         tags: vec![format!("{MODEL_TAG}{kind}")],
         ..Submission::new(workflow, Value::Null)

@@ -26,6 +26,7 @@ use super::runs::{NotifyOf, check_tags, duration, idempotency_key};
 use super::steps::{ItemParams, items_of};
 use crate::admission;
 use crate::app::App;
+use crate::attachments;
 use crate::auth::{Principal, Reader, Submitter};
 use crate::budget::Weight;
 use crate::extract::{self, Body, Params, RunPath, limit};
@@ -246,7 +247,7 @@ async fn accept(
     let mut tags = new.tags;
     tags.push(TAG.to_owned());
     let submission = Submission {
-        attachments: files::checked(app, who, &mut inputs).await?,
+        attachments: attachments::checked(app, who, &mut inputs).await?,
         inputs,
         idempotency_key: key.map(|key| who.scoped(&key)),
         priority: i64::from(new.priority),

@@ -18,6 +18,7 @@ use utoipa_axum::routes;
 
 use crate::admission;
 use crate::app::App;
+use crate::attachments;
 use crate::auth::{Principal, Reader, Submitter};
 use crate::extract::{Body, Params, RunPath, limit, patience};
 use crate::files::{self, Part};
@@ -164,7 +165,7 @@ pub(crate) async fn submit_one(
     check_tags(&new.tags)?;
     let mut inputs = Value::Object(new.inputs);
     let submission = Submission {
-        attachments: files::checked(app, who, &mut inputs).await?,
+        attachments: attachments::checked(app, who, &mut inputs).await?,
         inputs,
         idempotency_key: key.map(|key| who.scoped(&key)),
         priority: i64::from(new.priority),

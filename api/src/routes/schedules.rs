@@ -17,9 +17,9 @@ use utoipa_axum::routes;
 
 use crate::admission;
 use crate::app::App;
+use crate::attachments;
 use crate::auth::{Operator, Planner, Principal, Reader};
 use crate::extract::{Body, Params};
-use crate::files;
 use crate::problem::Problem;
 use crate::wire::{Page, Run, Time, parse_time};
 
@@ -277,7 +277,7 @@ async fn put(
     let definition = app.engine.library().get(&new.workflow)?;
     let mut schedule = Schedule::new(definition.plan.name.clone(), timing);
     schedule.inputs = Value::Object(new.inputs);
-    files::checked(&app, &who, &mut schedule.inputs).await?;
+    attachments::checked(&app, &who, &mut schedule.inputs).await?;
     schedule.overlap = match new.overlap {
         OverlapPolicy::Skip => Overlap::Skip,
         OverlapPolicy::Queue => Overlap::Queue,

@@ -1,6 +1,7 @@
 //! What happened within a run: items, attempts, log lines.
 
 use aquatint_engine::id::RunId;
+use aquatint_engine::task::MAX_OUTPUT_BYTES;
 use axum::Json;
 use axum::extract::Path;
 use axum::extract::State;
@@ -11,6 +12,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::auth::Reader;
+use crate::budget::Weight;
 use crate::extract::{Params, RunPath, limit};
 use crate::problem::Problem;
 use crate::wire::{Attempt, LogLine, Page, Step};
@@ -34,7 +36,7 @@ pub(crate) struct ItemParams {
     limit: Option<u32>,
 }
 
-/// The items of a mapped step, in order.
+/// The items of a mapped step, in order. A page whose outputs are large ends early, with a cursor to go on with.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/steps/{step}/items", tag = "runs",
     params(("id" = String, Path, format = Uuid), ("step" = String, Path), ItemParams), responses((status = 200, body = Page<Step>)))]
 async fn items(
@@ -48,7 +50,13 @@ async fn items(
     items_of(&app, id, &step, &params).await
 }
 
-/// A page of the items of a mapped step.
+/// Items are read so many at a time, whatever the page: each may have a large output.
+const PORTION: u32 = 100;
+
+/// A page ends early where its outputs have so many bytes.
+const PAGE_BYTES: usize = 8_000_000;
+
+/// A page of the items of a mapped step. One with large outputs has fewer than were asked for, and a cursor.
 pub(crate) async fn items_of(
     app: &App,
     run: RunId,
@@ -60,16 +68,23 @@ pub(crate) async fn items_of(
     let index = plan
         .step_index(step)
         .ok_or_else(|| Problem::not_found("step", step))?;
-    let after = params.cursor.map_or(-1, i64::from);
-    let found = app.engine.items(run, index, after, limit).await?;
-    let is_full = found.len() == limit as usize;
-    let last = found.last().and_then(|task| task.item);
+    let most = limit.min(PORTION) as usize * MAX_OUTPUT_BYTES;
+    app.budget.reserve(most).await?;
+    let mut after = params.cursor.map_or(-1, i64::from);
+    let (mut found, mut bytes, mut is_full) = (Vec::new(), 0, true);
     let now = app.engine.now();
     let name = run.to_string();
-    let found = found
-        .into_iter()
-        .map(|task| Step::new(&name, task, now))
-        .collect();
+    let mut last = None;
+    while is_full && found.len() < limit as usize && bytes < PAGE_BYTES {
+        let wanted = (limit - u32::try_from(found.len()).unwrap_or(limit)).min(PORTION);
+        let portion = app.engine.items(run, index, after, wanted).await?;
+        is_full = portion.len() == wanted as usize;
+        last = portion.last().and_then(|task| task.item).or(last);
+        after = last.map_or(after, i64::from);
+        let outputs = portion.iter().filter_map(|task| task.output.as_ref());
+        bytes += outputs.map(|o| Weight::of_value(o).bytes()).sum::<usize>();
+        found.extend(portion.into_iter().map(|t| Step::new(&name, t, now)));
+    }
     let next = last.filter(|_| is_full).map(|item| item.to_string());
     Ok(Json(Page::new(found, next)))
 }
