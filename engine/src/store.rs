@@ -10,6 +10,7 @@
 //! | `writer` | the queue of requests, and how many share one commit |
 //! | `commit`, `foresight` | one transaction: load, decide, save; and what it need not load |
 //! | `submit`, `claim`, `act`, `effects`, `upkeep` | the rest of what a transaction can do |
+//! | `overdue` | what a sweep looks for |
 //! | `outage` | when the database was last away |
 //! | `write_ahead` | the log of an embedded database, kept small |
 //! | `grants` | claimed rows become work, or go back |
@@ -42,6 +43,7 @@ mod notifier;
 mod op;
 mod open;
 mod outage;
+mod overdue;
 #[cfg(test)]
 mod plan_tests;
 mod plans;

@@ -140,7 +140,8 @@ impl Writer {
             // One that never naps must look around all the same.
             let is_due =
                 tick || (self.demand.is_some() && self.looked_at.elapsed() >= FOREIGN_POLL);
-            if is_due && !self.must_tick().await && tick {
+            // A request may have come in after the tick that ended the wait: it must not wait for the next.
+            if is_due && !self.must_tick().await && tick && batch.is_empty() && closing.is_none() {
                 continue;
             }
             let requests = std::mem::take(&mut batch);
