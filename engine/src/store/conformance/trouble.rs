@@ -281,7 +281,7 @@ async fn the_write_ahead_log_stays_small_under_readers_that_overlap() {
     house.serve();
     let large: Arc<str> = format!("\"{}\"", "x".repeat(1_000_000)).into();
     let mut most = 0;
-    for _ in 0..200 {
+    for _ in 0..130 {
         house.submit(ONE).await;
         let granted = house.next().await;
         let output = Outcome::Succeeded {
