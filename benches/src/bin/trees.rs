@@ -79,8 +79,9 @@ impl Task for Noop {
 struct Waits(Vec<Duration>);
 
 impl Waits {
-    fn at(&self, part: f64) -> Duration {
-        let place = (self.0.len() as f64 * part) as usize;
+    /// What so many of a hundred waited at most.
+    fn at(&self, percent: usize) -> Duration {
+        let place = self.0.len() * percent / 100;
         self.0[place.min(self.0.len() - 1)]
     }
 }
@@ -155,7 +156,7 @@ async fn main() -> Result<()> {
     let mut wrong = Vec::new();
     let mut most_log = bytes(&log);
     let mut told = |what: &str, took: Duration, waits: &Waits| {
-        let (p50, p99, worst) = (waits.at(0.5), waits.at(0.99), waits.at(1.0));
+        let (p50, p99, worst) = (waits.at(50), waits.at(99), waits.at(100));
         println!(
             "{what:<28} {:>7.1} s; {} submits meanwhile waited p50 {:.1}, p99 {:.1}, at most {:.1} ms",
             took.as_secs_f64(),

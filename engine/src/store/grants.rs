@@ -93,7 +93,7 @@ impl Writer {
             Ok(_) => self.to_return.clear(),
             // They are tried again with the next claims.
             Err(error) => {
-                tracing::warn!(%error, "claims that cannot be run here could not be given back yet")
+                tracing::warn!(%error, "claims that cannot be run here could not be given back yet");
             }
         }
     }

@@ -4,7 +4,7 @@
 //! what `PostgreSQL` says differently for the same thing is replaced here, and
 //! nothing else is: a statement that needs other means has a second file.
 //!
-//! | in our files | SQLite | PostgreSQL |
+//! | in our files | `SQLite` | `PostgreSQL` |
 //! | --- | --- | --- |
 //! | `json_rows($1)` | `jsonb_each($1)` | `jsonb_array_elements($1::jsonb)` |
 //! | `json_texts($1)` | `jsonb_each($1)` | `jsonb_array_elements_text($1::jsonb)` |

@@ -178,7 +178,7 @@ impl Audit<'_> {
                 }
             }
             RunState::Failed if run.has_failure == 0 => {
-                self.say("has failed, but nothing says why")
+                self.say("has failed, but nothing says why");
             }
             RunState::Pending | RunState::Running | RunState::Failed | RunState::Cancelled => {}
         }

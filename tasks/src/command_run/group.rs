@@ -61,7 +61,7 @@ impl Group {
 
     /// The group that a command is to join; 0 for one of its own.
     pub(super) fn number(&self) -> i32 {
-        self.leader.map_or(0, |leader| leader.as_raw_pid())
+        self.leader.map_or(0, rustix::process::Pid::as_raw_pid)
     }
 
     /// Takes a command that was started with [`Group::number`].

@@ -48,7 +48,7 @@ async fn a_raised_limit_lets_those_that_wait_go_on(base: Base) {
     let name = crate::id::WorkflowName::new("limited").unwrap();
     assert_eq!(
         house.store.waiting_workflows().await.unwrap(),
-        [name.clone()]
+        std::slice::from_ref(&name)
     );
     house.store.write(Op::Admit(name.clone(), 4)).await.unwrap();
 
